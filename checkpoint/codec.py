@@ -1,0 +1,386 @@
+"""Codec: a value as one checked frame of bytes, and back.
+
+A frame is a fixed header, a head (who the value was computed from) and a body (the value). Values are pickled by
+C pickle, protocol 5; functions and classes that cannot be imported by name go through dill, and only they.
+Large buffers (arrays) stay outside the pickle, aligned, so that an uncompressed frame in a file can be mapped
+into memory; they come back read-only. Digests cover everything: damaged bytes raise, they never become a value.
+
+    0  magic, version, flags      8  head size     12  body size     20  pickle digest     36  buffers digest
+    52 digest of the header and the head            64  head, padded to 64              ..  body
+
+Must not know: tasks, stores, files. A frame's `digest` depends on the value's bytes alone, not on compression.
+
+Next: store/__init__.py
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import pickle
+import struct
+import sys
+import types
+import weakref
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, final
+
+import xxhash
+
+from checkpoint.errors import DamagedEntryError, UnstorableError
+from checkpoint.keys import module_name
+
+__all__ = ["Codec", "Frame", "check_codec", "decode", "encode", "read_head"]
+
+_MAGIC = b"\x93CKP"
+_VERSION = 1
+_COMPRESSED = 1
+_HEADER = struct.Struct("<4sBBxxIQ16s16s8s")
+_ALIGNMENT = 64
+_NO_BUFFERS = bytes(16)
+_LARGE_HEAD_BYTES = 2048
+
+#: Buffers of at least this many bytes are kept outside the pickle, where they can be mapped.
+LARGE_BUFFER_BYTES = 64 * 1024
+#: The zstandard level that `compress=True` means.
+DEFAULT_LEVEL = 3
+
+_Bytes = bytes | memoryview
+
+
+class Codec(Protocol):
+    """What `@task(codec=...)` takes: `name` is recorded in each entry, `decode(encode(value))` equals the value."""
+
+    @property
+    def name(self) -> str: ...
+    def encode(self, value: Any) -> bytes: ...
+    def decode(self, data: bytes) -> Any: ...
+
+
+@final
+class Frame:
+    """An encoded value. `parts` in order are its bytes, `digest` (16 bytes) identifies the value's own bytes."""
+
+    __slots__ = ("digest", "parts", "size")
+
+    def __init__(self, parts: Sequence[_Bytes], digest: bytes) -> None:
+        self.parts = parts
+        self.digest = digest
+        self.size = sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
+
+
+def check_codec(codec: object) -> Codec | None:
+    """Return the codec that an option names; None is the standard one.
+
+    Raises:
+        TypeError, ValueError: it is neither None, "pickle", "json" nor an object with name, encode and decode.
+    """
+    if codec is None or codec == "pickle":
+        return None
+    if codec == "json":
+        return JsonCodec()
+    if isinstance(codec, str):
+        raise ValueError(f"codec {codec!r} is unknown; use 'pickle', 'json' or an object with name, encode, decode")
+    if not isinstance(getattr(codec, "name", None), str) or not all(
+        callable(getattr(codec, method, None)) for method in ("encode", "decode")
+    ):
+        raise TypeError(f"codec must have a text `name` and methods `encode` and `decode`; {codec!r} has not")
+    return codec  # type: ignore[return-value]  # checked just above
+
+
+@final
+class JsonCodec:
+    """Plain JSON, for results that other programs read. Refuses what JSON would change."""
+
+    name = "json"
+
+    def encode(self, value: Any) -> bytes:
+        """Return UTF-8 JSON; raise TypeError where reading it back would give another value."""
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        if json.loads(text) != value:
+            raise TypeError("JSON would change it (a tuple becomes a list, a number as dict key becomes text)")
+        return text.encode()
+
+    def decode(self, data: bytes) -> Any:
+        """Return the value of UTF-8 JSON."""
+        return json.loads(data)
+
+
+# --- encoding --------------------------------------------------------------------------------------------
+
+
+def encode(
+    value: Any, call: str, *, codec: Codec | None = None, level: int | None = None, head: Any = None
+) -> Frame:
+    """Return the frame of a value.
+
+    Args:
+        value: anything that pickle, dill or the given codec can turn into bytes.
+        call: the call whose result it is, for errors.
+        codec: None for pickle.
+        level: zstandard level, or None for no compression.
+        head: a JSON list or object kept beside the value, readable without decoding it.
+
+    Raises:
+        UnstorableError: naming the call and the place inside the value.
+
+    Notes:
+        Buffers of uncompressed values are not copied: the frame must be written before the value changes.
+    """
+    buffers: list[memoryview] = []
+    try:
+        stream = _dump(value, buffers) if codec is None else codec.encode(value)
+    except Exception as error:
+        where, reason = _locate(value, error) if codec is None else ("", str(error))
+        raise UnstorableError(call, where, reason) from error
+    name = b"pickle" if codec is None else codec.name.encode()
+    table = struct.pack(f"<B{len(name)}sIQ{len(buffers)}Q", len(name), name, len(buffers), len(stream),
+                        *(buffer.nbytes for buffer in buffers))  # fmt: skip
+    lead = table + stream
+    lead_digest = xxhash.xxh3_128_digest(lead)
+    buffers_digest = _digest_of(buffers)
+    body: list[_Bytes] = [lead]
+    position = len(lead)
+    for buffer in buffers:
+        gap = -position % _ALIGNMENT
+        body += [bytes(gap), buffer]
+        position += gap + buffer.nbytes
+    if level is not None:
+        import zstandard
+
+        packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
+        body, position = [packed], len(packed)
+    head_bytes = b"" if head is None else json.dumps(head, separators=(",", ":")).encode()
+    if len(head_bytes) > _LARGE_HEAD_BYTES:
+        head_bytes = zlib.compress(head_bytes, 1)
+    fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
+    header = _HEADER.pack(*fields, lead_digest, buffers_digest, bytes(8))[:-8]
+    header += xxhash.xxh3_64_digest(header + head_bytes)
+    padding = bytes(-(len(header) + len(head_bytes)) % _ALIGNMENT)
+    return Frame([header + head_bytes + padding, *body], _combine(lead_digest, buffers_digest))
+
+
+def _digest_of(buffers: Sequence[memoryview]) -> bytes:
+    if not buffers:
+        return _NO_BUFFERS
+    hasher = xxhash.xxh3_128()
+    for buffer in buffers:
+        hasher.update(buffer)
+    return hasher.digest()
+
+
+def _combine(lead_digest: bytes, buffers_digest: bytes) -> bytes:
+    if buffers_digest == _NO_BUFFERS:
+        return lead_digest
+    return xxhash.xxh3_128_digest(lead_digest + buffers_digest)
+
+
+_ATOMS = {type(None), bool, int, float, str, bytes}
+
+
+def _dump(value: Any, buffers: list[memoryview]) -> bytes:
+    if type(value) in _ATOMS:
+        return pickle.dumps(value, 5)
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < LARGE_BUFFER_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    file = io.BytesIO()
+    Pickler(file, 5, buffer_callback=keep_inside).dump(value)
+    return file.getvalue()
+
+
+class Pickler(pickle.Pickler):
+    """C pickle that hands functions and classes which can't be imported by name to dill."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object, NotImplemented for the ordinary way."""
+        if isinstance(obj, type):
+            if not _is_importable(obj):
+                return _restore_class, (module_name(obj.__module__), obj.__qualname__, _class_bytes(obj))
+        elif isinstance(obj, types.FunctionType) and not _is_importable(obj):
+            return _restore_function, (_dill_dumps(obj),)
+        return NotImplemented
+
+
+def _is_importable(obj: Any) -> bool:
+    if obj.__module__ in ("__main__", "__mp_main__"):
+        return False
+    return _look_up(sys.modules.get(obj.__module__), obj.__qualname__) is obj
+
+
+def _look_up(module: Any, qualname: str) -> Any:
+    found = module
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _dill_dumps(obj: Any) -> bytes:
+    import dill
+
+    data: bytes = dill.dumps(obj, protocol=5, recurse=True)
+    return data
+
+
+_class_cache: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+
+
+def _class_bytes(cls: type) -> bytes:
+    if cls not in _class_cache:
+        _class_cache[cls] = _dill_dumps(cls)
+    return _class_cache[cls]
+
+
+def _restore_function(data: bytes) -> Any:
+    import dill
+
+    return dill.loads(data)
+
+
+def _restore_class(module: str, qualname: str, data: bytes) -> Any:
+    """Return the class of that name where the running program has it, so `isinstance` holds; else a rebuilt one."""
+    for name in ("__main__", module):
+        if module_name(name) == module and isinstance(found := _look_up(sys.modules.get(name), qualname), type):
+            return found
+    return _rebuilt_class(data)
+
+
+_rebuilt_class = functools.lru_cache(maxsize=256)(_restore_function)
+
+
+def _locate(value: Any, error: Exception) -> tuple[str, str]:
+    """Find the innermost part of a value that cannot be pickled, and why."""
+    for step, child in _children(value):
+        try:
+            _dump(child, [])
+        except Exception as inner:
+            where, reason = _locate(child, inner)
+            return step + where, reason
+    return "", str(error) or type(error).__name__
+
+
+def _children(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"[{key!r}]", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{index}]", item) for index, item in enumerate(value))
+    elif not isinstance(value, type):
+        yield from ((f".{name}", item) for name, item in getattr(value, "__dict__", {}).items())
+
+
+# --- decoding --------------------------------------------------------------------------------------------
+
+
+@final
+class _Header:
+    __slots__ = ("body", "buffers_digest", "head", "is_compressed", "lead_digest")
+
+    def __init__(self, frame: memoryview) -> None:
+        if len(frame) < _HEADER.size:
+            raise DamagedEntryError(f"only {len(frame)} bytes are left")
+        magic, version, flags, head_size, body_size, self.lead_digest, self.buffers_digest, check = (
+            _HEADER.unpack_from(frame)
+        )
+        if magic != _MAGIC or version != _VERSION or flags & ~_COMPRESSED:
+            raise DamagedEntryError("it does not start like an entry of this version of checkpoint")
+        start = _HEADER.size + head_size
+        self.head = frame[_HEADER.size : start]
+        signed = xxhash.xxh3_64(frame[: _HEADER.size - 8])
+        signed.update(self.head)
+        if signed.digest() != check:
+            raise DamagedEntryError("its header does not match its digest")
+        start += -start % _ALIGNMENT
+        if len(frame) != start + body_size:
+            raise DamagedEntryError(f"it has {len(frame)} bytes instead of {start + body_size}")
+        self.body = frame[start:]
+        self.is_compressed = bool(flags & _COMPRESSED)
+
+
+def read_head(frame: _Bytes) -> Any:
+    """Return the head of a frame (None if it has none) without reading the value.
+
+    Raises:
+        DamagedEntryError: the header or the head is not what was written.
+    """
+    head = _Header(memoryview(frame)).head
+    if not len(head):
+        return None
+    return json.loads(bytes(head) if head[:1] in (b"[", b"{") else zlib.decompress(head))
+
+
+def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
+    """Return the value of a frame and its digest.
+
+    Args:
+        frame: the bytes of the whole frame; large buffers of the value refer to them, read-only.
+        codec: the task's own codec, used where the frame names it.
+        is_mapped: the frame is a map of a file: its large buffers are not read here, so they are not verified
+            (their length is), and opening costs the same for any size.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+    """
+    header = _Header(memoryview(frame))
+    body = header.body
+    if header.is_compressed:
+        body = memoryview(_decompress(body))
+    try:
+        name, stream_start, lead_size, sizes = _read_table(body)
+    except struct.error:
+        raise DamagedEntryError("its table of contents cannot be read") from None
+    if xxhash.xxh3_128_digest(body[:lead_size]) != header.lead_digest:
+        raise DamagedEntryError("its bytes do not match their digest")
+    buffers: list[memoryview] = []
+    position = lead_size
+    for size in sizes:
+        position += -position % _ALIGNMENT
+        buffers.append(body[position : position + size])
+        position += size
+    is_read_lazily = is_mapped and not header.is_compressed
+    if position != len(body) or not (is_read_lazily or _digest_of(buffers) == header.buffers_digest):
+        raise DamagedEntryError("its arrays do not match their digest")
+    value = _load(name, body[stream_start:lead_size], buffers, codec)
+    return value, _combine(header.lead_digest, header.buffers_digest)
+
+
+def _read_table(body: memoryview) -> tuple[str, int, int, tuple[int, ...]]:
+    (name_size,) = struct.unpack_from("<B", body)
+    name, count, stream_size = struct.unpack_from(f"<{name_size}sIQ", body, 1)
+    sizes_start = 1 + name_size + 12
+    stream_start = sizes_start + 8 * count
+    if stream_start + stream_size > len(body):
+        raise DamagedEntryError("its table of contents is longer than it")
+    sizes = struct.unpack_from(f"<{count}Q", body, sizes_start)
+    return name.decode("utf-8", "replace"), stream_start, stream_start + stream_size, sizes
+
+
+def _decompress(body: memoryview) -> bytes:
+    import zstandard
+
+    try:
+        return zstandard.ZstdDecompressor().decompress(body)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise DamagedEntryError(f"it cannot be decompressed ({error})") from error
+
+
+def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: Codec | None) -> Any:
+    read: Callable[[bytes], Any]
+    try:
+        if name == "pickle":
+            return pickle.loads(stream, buffers=[buffer.toreadonly() for buffer in buffers])
+        if codec is not None and codec.name == name:
+            read = codec.decode
+        elif name == JsonCodec.name:
+            read = JsonCodec().decode
+        else:
+            raise LookupError(f"it was written by the codec {name!r}, which the task no longer has")
+        return read(bytes(stream))
+    except Exception as error:
+        raise DamagedEntryError(f"it cannot be decoded ({type(error).__name__}: {error})") from error

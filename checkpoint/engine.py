@@ -1,0 +1,584 @@
+"""Engine: the only place where store, plan and executor meet.
+
+One thread drives the plan: it submits what is ready, waits for completions (callbacks only put into a queue), tells
+the plan what happened, and tells observers. Workers write results to the store; the engine reads the roots' values.
+
+Must not know: how tasks are defined, what a worker does inside.
+
+Next: tasks.py
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import os
+import queue
+import sys
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, final
+
+from checkpoint import codec, worker
+from checkpoint.errors import (
+    CheckpointError,
+    CodeChangedWarning,
+    DamagedEntryError,
+    DamagedEntryWarning,
+    TaskLostError,
+    TaskTimeoutError,
+)
+from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
+from checkpoint.graph import Graph, Instance
+from checkpoint.plan import Plan, State
+from checkpoint.store import Entry, Epoch, Store
+from checkpoint.worker import Job, Kind, Report
+
+__all__ = ["Event", "EventKind", "Observer", "Options", "Outcome", "Run", "TaskCount", "survey"]
+
+logger = logging.getLogger("checkpoint")
+
+#: A batch of small instances is made to take about this long.
+_BATCH_SECONDS = 0.02
+#: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
+_MOST_LOST = 2
+_MOST_REPEATS = 10
+
+
+class EventKind(enum.Enum):
+    """What happened to an instance."""
+
+    HIT = "hit"
+    STARTED = "started"
+    COMPUTED = "computed"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    LOST = "lost"
+    RETRIED = "retried"
+    SKIPPED = "skipped"
+
+
+class Event(NamedTuple):
+    """One thing that happened in a run. `time` is in seconds since the run began."""
+
+    kind: EventKind
+    instance: Instance
+    time: float
+    #: How long the runner took, and how many bytes were stored; 0 where it doesn't apply.
+    seconds: float = 0.0
+    size: int = 0
+    #: Where it ran: "process 123".
+    place: str = ""
+
+
+class Observer(Protocol):
+    """Is told of a run as it happens, in the thread that drives it; what it raises ends the run."""
+
+    def begin(self, counts: Mapping[str, int]) -> None:
+        """A run starts; how many instances of each task it has."""
+        ...
+
+    def notify(self, event: Event) -> None:
+        """Something happened."""
+        ...
+
+    def tick(self) -> None:
+        """Time passes: called at least four times a second."""
+        ...
+
+    def end(self) -> None:
+        """The run is over."""
+        ...
+
+
+@dataclass(slots=True)
+class TaskCount:
+    """What a run did with the instances of one task."""
+
+    computed: int = 0
+    hit: int = 0
+    failed: int = 0
+    skipped: int = 0
+    #: Sum of the runners' times, and of the bytes stored.
+    seconds: float = 0.0
+    size: int = 0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run; the meaning of each is told at `checkpoint.run`."""
+
+    executor: Executor | str | None = None
+    max_workers: int | None = None
+    stops_on_error: bool = True
+    pools: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    traits: ExecutorTraits | None = None
+    observers: Sequence[Observer] = ()
+
+
+@final
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run: failures by instance, in the order they happened, and the skipped ones."""
+
+    failures: dict[Instance, BaseException] = field(default_factory=dict)
+    skipped: list[Instance] = field(default_factory=list)
+    counts: dict[str, TaskCount] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the store knows of a graph before anything runs."""
+
+    graph: Graph
+    plan: Plan
+    entries: list[Entry | None]
+
+
+def survey(roots: Iterable[Instance], store: Store, options: Options) -> Survey:
+    """Build the graph below some instances and decide what is fresh; reads metadata only, creates nothing."""
+    graph = Graph.of(roots)
+    by_task: dict[str, list[int]] = {}
+    for node, instance in enumerate(graph.instances):
+        by_task.setdefault(instance.task.name, []).append(node)
+    entries: list[Entry | None] = [None] * len(graph)
+    epochs: dict[int, Epoch] = {}
+    for name, nodes in by_task.items():
+        instances = [graph.instances[node] for node in nodes]
+        if instances[0].task.is_stored:
+            found = store.lookup(name, [instance.row for instance in instances])
+            for node, instance in zip(nodes, instances, strict=True):
+                entries[node] = found.get(instance.row)
+        else:
+            epochs.update(zip(nodes, store.epochs(name, [instance.key for instance in instances]), strict=True))
+    limits = _Limits(options, graph)
+    plan = Plan(graph, entries, epochs, limits.capacities, limits.of)
+    return Survey(graph, plan, entries)
+
+
+@final
+class _Limits:
+    """What each task counts against: its own max_concurrency, its pool."""
+
+    def __init__(self, options: Options, graph: Graph) -> None:
+        self.capacities: dict[str, int] = {}
+        self._by_task: dict[str, tuple[str, ...]] = {}
+        self._graph = graph
+        for task in {instance.task.name: instance.task for instance in graph.instances}.values():
+            names = []
+            most = options.limits.get(task.name, task.max_concurrency)
+            if most is not None:
+                names.append(f"task {task.name}")
+                self.capacities[names[-1]] = most
+            if task.pool is not None:
+                names.append(f"pool {task.pool}")
+                self.capacities[names[-1]] = options.pools.get(task.pool, 1)
+            self._by_task[task.name] = tuple(names)
+
+    def of(self, node: int) -> tuple[str, ...]:
+        return self._by_task[self._graph.instances[node].task.name]
+
+
+class _Batch(NamedTuple):
+    nodes: list[int]
+    tasks: list[Any]
+
+
+@final
+class Run:
+    """One execution of a graph. Use once: `Run(...).execute()`, then `value_of(root)`."""
+
+    def __init__(self, roots: Sequence[Instance], store: Store, options: Options) -> None:
+        """Build the graph and look at the store.
+
+        Raises:
+            TypeError, ValueError: options that can't be; and what bodies raise.
+        """
+        check_executor(options.executor, options.max_workers)
+        self.store = store
+        self.outcome = Outcome()
+        self._options = options
+        surveyed = survey(roots, store, options)
+        self._graph, self._plan, self._entries = surveyed.graph, surveyed.plan, surveyed.entries
+        self._began = time.perf_counter()
+        self._completions: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
+        self._batches: dict[int, _Batch] = {}
+        self._batch_number = 0
+        self._sent_tasks: dict[str, Any] = {}
+        self._suspects: deque[int] = deque()
+        self._is_stopping = False
+        self._failed_attempts: Counter[int] = Counter()
+        self._lost_attempts: Counter[int] = Counter()
+        self._repeats: Counter[int] = Counter()
+        self._seconds_per_task: dict[str, float] = {}
+        self._nodes: dict[tuple[str, str], int] = {}
+        self._workers: Workers | None = None
+
+    # --- the whole ---
+
+    def execute(self) -> Outcome:
+        """Compute what is missing.
+
+        Raises:
+            KeyboardInterrupt: after what ran was finished and kept; a second one ends what is ours at once.
+            StoreError: the store can't be read or written.
+        """
+        counts = Counter(instance.task.name for instance in self._graph.instances)
+        self.outcome.counts = {name: TaskCount() for name in counts}
+        for observer in self._options.observers:
+            observer.begin(counts)
+        try:
+            for node, state in enumerate(self._plan.states):
+                if state is State.FRESH:
+                    self._hit(node)
+            self._warn_of_changed_code()
+            self._settle_roots()
+        finally:
+            self.outcome.seconds = time.perf_counter() - self._began
+            for observer in self._options.observers:
+                observer.end()
+            logger.info("run of %d instances took %.3f s: %s", len(self._graph), self.outcome.seconds, self.outcome.counts)
+        return self.outcome
+
+    def _settle_roots(self) -> None:
+        open_count = sum(state in (State.READY, State.WAITING) for state in self._plan.states)
+        if open_count:
+            self._work(open_count)
+
+    def _work(self, open_count: int) -> None:
+        options = self._options
+        executor = "serial" if worker.is_inside_runner() else options.executor
+        self._workers = open_workers(executor, options.max_workers, self.store, most=open_count, traits=options.traits)
+        is_killed = True
+        try:
+            try:
+                self._drive()
+            except KeyboardInterrupt:
+                logger.warning("interrupted: waiting for what runs; interrupt again to end it at once")
+                self._is_stopping = True
+                self._drain()
+                is_killed = False
+                raise
+            is_killed = False
+        finally:
+            self._workers.close(kill=is_killed)
+        for node, state in enumerate(self._plan.states):
+            if state is State.WAITING and not self._is_stopping:
+                self._skip([node])
+
+    def _drive(self) -> None:
+        while True:
+            self._submit_ready()
+            if not self._batches:
+                return
+            self._handle_next()
+
+    def _drain(self) -> None:
+        while self._batches:
+            self._handle_next()
+
+    # --- submitting ---
+
+    def _submit_ready(self) -> None:
+        workers = self._workers
+        assert workers is not None
+        if self._suspects:  # alone, so that the one which ends its worker is known
+            if not self._batches and not self._is_stopping:
+                self._submit([self._suspects.popleft()], [])
+            return
+        window = workers.count + workers.ahead
+        while len(self._batches) < window and not self._is_stopping:
+            fair = -(-self._plan.ready_count // (2 * workers.count)) if workers.count > 1 else self._plan.ready_count
+            nodes = self._plan.take(min(fair, workers.largest_batch), self._expected_seconds, _BATCH_SECONDS)
+            if not nodes:
+                return
+            self._submit(nodes, [])
+
+    def _expected_seconds(self, node: int) -> float:
+        return self._seconds_per_task.get(self._graph.instances[node].task.name, _BATCH_SECONDS)
+
+    def _submit(self, nodes: list[int], tasks: list[Any]) -> None:
+        assert self._workers is not None
+        number = self._batch_number
+        self._batch_number += 1
+        self._batches[number] = _Batch(nodes, tasks)
+        for node in nodes:
+            self._tell(EventKind.STARTED, node)
+        jobs = [Job(self._graph.instances[node], self._graph.take_runner(node)) for node in nodes]
+        try:
+            future = self._workers.submit(number, jobs, tasks)
+        except BaseException:
+            del self._batches[number]
+            raise
+        future.add_done_callback(lambda done: self._completions.put((number, done)))
+
+    # --- completions ---
+
+    def _handle_next(self) -> None:
+        while True:
+            try:
+                number, future = self._completions.get(timeout=0.25 if self._options.observers else None)
+                break
+            except queue.Empty:
+                for observer in self._options.observers:
+                    observer.tick()
+        batch = self._batches.pop(number, None)
+        if batch is None:
+            return
+        error = future.exception() if not future.cancelled() else None
+        if isinstance(error, CheckpointError):
+            raise error
+        if error is not None or future.cancelled():
+            self._lost({number: batch}, error)
+            return
+        reports = [Report(*report) for report in future.result()]
+        if reports[0].kind == Kind.UNKNOWN:
+            self._send_along(batch, reports[0])
+            return
+        if len(reports) < len(batch.nodes):
+            reports = [reports[0]] * len(batch.nodes)  # the whole batch could not be begun
+        for node, report in zip(batch.nodes, reports, strict=True):
+            self._handle(node, report)
+        for observer in self._options.observers:
+            observer.tick()
+
+    def _send_along(self, batch: _Batch, report: Report) -> None:
+        token, name, _ = report.lacking[0]
+        task = worker.known_tasks.get(token)
+        if task is None or task in batch.tasks:
+            raise TaskLostError(repr(self._graph.instances[batch.nodes[0]]), f"its worker doesn't know {name}")
+        self._sent_tasks[token] = task
+        self._submit(batch.nodes, list(self._sent_tasks.values()))
+
+    def _handle(self, node: int, report: Report) -> None:
+        kind = Kind(report.kind)
+        if kind is Kind.COMPUTED:
+            self._computed(node, report)
+        elif kind in (Kind.FAILED, Kind.TIMED_OUT):
+            self._failed(node, report, kind)
+        elif kind is Kind.LACKS:
+            self._lacks(node, report)
+        elif kind is Kind.SUPERSEDED:
+            self._repeat(node, "it was cleared again and again while it was computed")
+        else:
+            self._plan.again(node)
+            if report.failure is not None and not self._is_stopping:
+                raise KeyboardInterrupt
+
+    def _computed(self, node: int, report: Report) -> None:
+        instance = self._graph.instances[node]
+        name = instance.task.name
+        known = self._seconds_per_task.get(name, report.seconds)
+        self._seconds_per_task[name] = 0.8 * known + 0.2 * report.seconds
+        limit = instance.task.timeout
+        if limit is not None and report.seconds > limit:
+            logger.warning("%r took %.3g s, its timeout is %.3g s; it could not be stopped here and its result is kept",
+                           instance, report.seconds, limit)  # fmt: skip
+        count = self.outcome.counts[name]
+        count.computed += 1
+        count.seconds += report.seconds
+        count.size += report.size
+        self._tell(EventKind.COMPUTED, node, report)
+        for fresh in self._plan.computed(node, report.generation, report.digest):
+            self._hit(fresh)
+
+    def _failed(self, node: int, report: Report, kind: Kind) -> None:
+        instance = self._graph.instances[node]
+        assert report.failure is not None
+        self._failed_attempts[node] += 1
+        error = report.failure.restore()
+        is_final = isinstance(error, CheckpointError) and kind is not Kind.TIMED_OUT
+        if self._failed_attempts[node] <= instance.task.retries and not is_final and not self._is_stopping:
+            logger.warning("%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message)
+            self._tell(EventKind.RETRIED, node, report)
+            self._plan.again(node)
+            return
+        note = f"in {instance!r}"
+        if report.place and report.place != f"process {os.getpid()}":
+            note += f", computed by {report.place}:\n{report.failure.traceback_text}"
+        error.add_note(note)
+        self._give_up(node, error, EventKind.TIMED_OUT if kind is Kind.TIMED_OUT else EventKind.FAILED, report)
+
+    def _give_up(self, node: int, error: BaseException, kind: EventKind, report: Report | None = None) -> None:
+        instance = self._graph.instances[node]
+        self.outcome.failures[instance] = error
+        self.outcome.counts[instance.task.name].failed += 1
+        self._tell(kind, node, report)
+        self._skip(self._plan.failed(node))
+        if self._options.stops_on_error:
+            self._is_stopping = True
+
+    def _skip(self, nodes: Iterable[int]) -> None:
+        for node in nodes:
+            instance = self._graph.instances[node]
+            self.outcome.skipped.append(instance)
+            self.outcome.counts[instance.task.name].skipped += 1
+            self._tell(EventKind.SKIPPED, node)
+
+    def _lacks(self, node: int, report: Report) -> None:
+        missing = set()
+        for name, key, reason in report.lacking:
+            found = self._node(name, key)
+            missing.add(found)
+            if reason:
+                self._warn_of_damage(self._graph.instances[found], reason)
+        self._repeats[node] += 1
+        if self._repeats[node] > _MOST_REPEATS:
+            self._give_up(node, TaskLostError(repr(self._graph.instances[node]), "its inputs vanish again and again"),
+                          EventKind.LOST)  # fmt: skip
+            return
+        self._plan.lacks(node, sorted(missing))
+
+    def _repeat(self, node: int, reason: str) -> None:
+        self._repeats[node] += 1
+        if self._repeats[node] > _MOST_REPEATS:
+            self._give_up(node, TaskLostError(repr(self._graph.instances[node]), reason), EventKind.LOST)
+        else:
+            self._plan.again(node)
+
+    # --- lost workers ---
+
+    def _lost(self, batches: dict[int, _Batch], error: BaseException | None) -> None:
+        """A worker died and took its executor along: rebuild it, and find out which instance did it."""
+        assert self._workers is not None
+        reason = f"{type(error).__name__}: {error}" if error is not None else "its executor cancelled it"
+        begun = self._workers.begun()
+        while self._batches:  # the others of a broken executor are lost as well, or just finished
+            number, future = self._completions.get()
+            batch = self._batches.pop(number, None)
+            if batch is None:
+                continue
+            if future.cancelled() or future.exception() is not None:
+                batches[number] = batch
+            else:
+                for node, report in zip(batch.nodes, future.result(), strict=False):
+                    self._handle(node, Report(*report))
+        if not self._workers.rebuild():
+            culprits = [node for batch in batches.values() for node in batch.nodes]
+            call = ", ".join(repr(self._graph.instances[node]) for node in culprits[:4])
+            raise TaskLostError(call, f"{reason}; the executor is broken, run again with a new one") from error
+        suspected = [
+            node
+            for number, batch in batches.items()
+            for position, node in enumerate(batch.nodes)
+            if begun is None or (number, position) in begun
+        ]
+        if not suspected:
+            self._repeats[-1] += 1
+            if self._repeats[-1] > _MOST_LOST:
+                raise TaskLostError("every worker", f"{reason} while starting; a script that uses processes needs "
+                                    'its top level below `if __name__ == "__main__":`') from error  # fmt: skip
+        is_alone = len(suspected) == 1
+        for batch in batches.values():
+            for node in batch.nodes:
+                if node not in suspected:
+                    self._plan.again(node)
+                elif is_alone:
+                    self._charge(node, reason)
+                else:
+                    self._suspects.append(node)
+
+    def _charge(self, node: int, reason: str) -> None:
+        instance = self._graph.instances[node]
+        self._lost_attempts[node] += 1
+        limit = instance.task.timeout
+        if limit is not None:
+            self._give_up(node, TaskTimeoutError(repr(instance), limit), EventKind.TIMED_OUT)
+        elif self._lost_attempts[node] > _MOST_LOST:
+            error = TaskLostError(repr(instance), f"its worker died {self._lost_attempts[node]} times ({reason})")
+            self._give_up(node, error, EventKind.LOST)
+        else:
+            logger.warning("%r lost its worker (%s), trying again alone", instance, reason)
+            self._suspects.append(node)
+
+    # --- values ---
+
+    def value_of(self, instance: Instance) -> Any:
+        """Return the value of a root, computing again what turns out to be gone or damaged.
+
+        Raises:
+            what the runner of an instance that isn't stored raises.
+        """
+        for _ in range(_MOST_REPEATS):
+            if not instance.task.is_stored:
+                try:
+                    return worker.unstored_value(self.store, instance)
+                except LookupError as lacking:
+                    if not (lacking.args and isinstance(lacking.args[0], tuple)):
+                        raise
+                    self._compute_again([self._node(name, key) for name, key, _ in lacking.args[0]])
+                    continue
+            found = self.store.read(instance.task.name, instance.row)
+            if found is not None:
+                try:
+                    return codec.decode(found[1], codec=instance.task.codec, is_mapped=found[2])[0]
+                except DamagedEntryError as damage:
+                    self.store.quarantine(instance.task.name, instance.row)
+                    self._warn_of_damage(instance, damage.reason)
+            self._compute_again([self._graph.index[instance]])
+        raise TaskLostError(repr(instance), "its result vanishes again and again")
+
+    def _node(self, name: str, key: str) -> int:
+        if not self._nodes:
+            self._nodes = {(instance.task.name, instance.key): node for instance, node in self._graph.index.items()}
+        return self._nodes[name, key]
+
+    def _compute_again(self, nodes: Sequence[int]) -> None:
+        for node in nodes:
+            self._plan.gone(node)
+        self._work(len(nodes))
+        for error in self.outcome.failures.values():
+            raise error
+
+    # --- telling ---
+
+    def _hit(self, node: int) -> None:
+        self.outcome.counts[self._graph.instances[node].task.name].hit += 1
+        for observer in self._options.observers:
+            observer.notify(Event(EventKind.HIT, self._graph.instances[node], time.perf_counter() - self._began))
+
+    def _tell(self, kind: EventKind, node: int, report: Report | None = None) -> None:
+        if kind is EventKind.STARTED and not self._options.observers:
+            return
+        details = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
+        event = Event(kind, self._graph.instances[node], time.perf_counter() - self._began, *details)
+        if kind is not EventKind.STARTED:
+            self.outcome.events.append(event)
+        for observer in self._options.observers:
+            observer.notify(event)
+        logger.debug("%s: %r", kind.value, event.instance)
+
+    def _warn_of_changed_code(self) -> None:
+        for node, (state, entry) in enumerate(zip(self._plan.states, self._entries, strict=True)):
+            if state is State.FRESH and entry is not None:
+                task = self._graph.instances[node].task
+                if entry.fingerprint.hex() != task.fingerprint and task.should_warn_of_change():
+                    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stored_at))
+                    warnings.warn(
+                        f"the code of {task.name} changed since results like {self._graph.instances[node]!r} were made "
+                        f"({made}), and they are used as they are; {task.name}.clear() discards them, "
+                        'on_change="rerun" computes again after each change, on_change="ignore" is silent',
+                        CodeChangedWarning, stacklevel=_levels_to_user(),
+                    )  # fmt: skip
+
+    def _warn_of_damage(self, instance: Instance, reason: str) -> None:
+        text = f"the stored result of {instance!r} is damaged ({reason}); it was set aside and is computed again"
+        warnings.warn(text, DamagedEntryWarning, stacklevel=_levels_to_user())
+
+
+def _levels_to_user() -> int:
+    """Return the stacklevel at which a warning points to the code that called into this package."""
+    package = os.path.dirname(__file__)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,172 @@
+"""Every exception and warning that checkpoint raises.
+
+One base class; each error also is the builtin that it specialises, so existing `except` clauses keep working.
+The constructor's arguments are the data and travel whole through pickle; `str()` makes the text.
+
+Next: keys.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "CheckpointError",
+    "CodeChangedWarning",
+    "CycleError",
+    "DamagedEntryError",
+    "DamagedEntryWarning",
+    "NotCachedError",
+    "StoreError",
+    "TaskFailedError",
+    "TaskLostError",
+    "TaskTimeoutError",
+    "UnkeyableError",
+    "UnknownTaskError",
+    "UnstorableError",
+]
+
+
+class CheckpointError(Exception):
+    """Base of all errors of this package. `args` is the data given to the constructor."""
+
+    def __str__(self) -> str:
+        return ": ".join(str(arg) for arg in self.args)
+
+
+class UnkeyableError(CheckpointError, TypeError):
+    """An argument cannot be part of a key.
+
+    Attributes: `where` (the user's call and the path inside the argument), `type_name`, `advice`.
+    """
+
+    def __init__(self, where: str, type_name: str, advice: str) -> None:
+        super().__init__(where, type_name, advice)
+        self.where, self.type_name, self.advice = where, type_name, advice
+
+    def __str__(self) -> str:
+        return f"cannot make a key of {self.where}: {self.type_name} has no stable text; {self.advice}"
+
+
+class CycleError(CheckpointError, ValueError):
+    """Tasks require each other in a circle. `path` holds the calls, the first one repeated at the end."""
+
+    def __init__(self, path: tuple[str, ...]) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        shown = self.path if len(self.path) <= 12 else (*self.path[:6], "...", *self.path[-5:])
+        return (
+            f"tasks require each other in a cycle: {' -> '.join(shown)}; "
+            "remove one of the requirements on this path"
+        )
+
+
+class UnstorableError(CheckpointError, TypeError):
+    """A result cannot be turned into bytes. Attributes: `call`, `where` (path inside the result), `reason`."""
+
+    def __init__(self, call: str, where: str, reason: str) -> None:
+        super().__init__(call, where, reason)
+        self.call, self.where, self.reason = call, where, reason
+
+    def __str__(self) -> str:
+        place = f" at {self.where}" if self.where else ""
+        return (
+            f"result of {self.call} cannot be stored: {self.reason}{place}; "
+            "return plain data (a list instead of a generator, a path instead of an open file)"
+        )
+
+
+class NotCachedError(CheckpointError, KeyError):
+    """`.result()` was asked for a call that has no result in the store. `call` is its text."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(call)
+        self.call = call
+
+    def __str__(self) -> str:
+        return f"{self.call} has no result in the store; compute it with .run()"
+
+
+class StoreError(CheckpointError, OSError):
+    """The store cannot be opened, read or written. Attributes: `folder`, `reason`, `advice`."""
+
+    def __init__(self, folder: str, reason: str, advice: str) -> None:
+        super().__init__(folder, reason, advice)
+        self.folder, self.reason, self.advice = folder, reason, advice
+
+    def __str__(self) -> str:
+        return f"store in {self.folder!r} failed: {self.reason}; {self.advice}"
+
+
+class DamagedEntryError(CheckpointError, ValueError):
+    """The bytes of an entry are not what was written. `reason` says how it shows."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TaskFailedError(CheckpointError, RuntimeError):
+    """Stands for a task's exception that could not be sent from the worker.
+
+    Attributes: `type_name` and `message` of the original exception, `traceback_text` of the worker.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback_text: str) -> None:
+        super().__init__(type_name, message, traceback_text)
+        self.type_name, self.message, self.traceback_text = type_name, message, traceback_text
+
+    def __str__(self) -> str:
+        return f"{self.type_name}: {self.message} (this exception cannot be pickled)\n{self.traceback_text}"
+
+
+class TaskLostError(CheckpointError, RuntimeError):
+    """The worker that computed a call died. Attributes: `call`, `reason`."""
+
+    def __init__(self, call: str, reason: str) -> None:
+        super().__init__(call, reason)
+        self.call, self.reason = call, reason
+
+    def __str__(self) -> str:
+        return f"{self.call} was lost: {self.reason}"
+
+
+class TaskTimeoutError(CheckpointError, TimeoutError):
+    """A call ran longer than its task's `timeout`. Attributes: `call`, `seconds` (the limit)."""
+
+    def __init__(self, call: str, seconds: float) -> None:
+        super().__init__(call, seconds)
+        self.call, self.seconds = call, seconds
+
+    def __str__(self) -> str:
+        return f"{self.call} was stopped: it ran longer than its timeout of {self.seconds:g} seconds"
+
+
+class UnknownTaskError(CheckpointError, LookupError):
+    """A pickled task is not defined in this process. Attributes: `name`, `token` (identifies the task)."""
+
+    def __init__(self, name: str, token: str) -> None:
+        super().__init__(name, token)
+        self.name, self.token = name, token
+
+    def __str__(self) -> str:
+        return f"task {self.name} is not defined in this process, or not in the same form; import it first"
+
+
+class CodeChangedWarning(UserWarning):
+    """A result made by an older version of a task's code was used.
+
+    Cure: `task.clear()` to compute again, `on_change="rerun"` to do so by itself, or `on_change="ignore"`.
+    """
+
+
+class DamagedEntryWarning(UserWarning):
+    """An entry of the store could not be read back; it was set aside and is computed again."""
+
+
+def name_of(value: Any) -> str:
+    """Return a short name of a value for an error text: its type, or its own name for functions and classes."""
+    own_name = getattr(value, "__qualname__", None)
+    return f"{type(value).__name__} {own_name!r}" if isinstance(own_name, str) else type(value).__name__

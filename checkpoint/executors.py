@@ -1,0 +1,324 @@
+"""Executors: where batches of instances are computed, behind one small seam.
+
+Of an executor only `submit` is used, of a future its done-callback, `result()` and `exception()`. In the same
+process jobs are handed over as they are; to any other they travel as one bytes object that `worker.serve` takes.
+
+Must not know: graphs, plans, which instance comes next. A caller's executor is never shut down.
+
+Next: engine.py
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any, Protocol, final
+
+from checkpoint import worker
+from checkpoint.fingerprint import current_policy
+from checkpoint.store import Store
+from checkpoint.worker import Job
+
+__all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
+
+_NAMES = ("serial", "threads", "processes", "async")
+_ASYNC_COUNT = 100
+_LARGEST_BATCH = 256
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ExecutorTraits:
+    """What cannot be seen from outside of an executor; `run(traits=...)` states it for one of your own.
+
+    Args:
+        workers: how many calls it runs at once; None if unknown (the number of processors is assumed).
+        is_local: its calls run in this process, so jobs need no pickling.
+        submit: `submit(executor, function, *args) -> Future`, where the plain call is not right.
+    """
+
+    workers: int | None = None
+    is_local: bool = False
+    submit: Callable[..., Future[Any]] | None = None
+
+
+def _traits_of(executor: Executor) -> ExecutorTraits:
+    workers = getattr(executor, "_max_workers", None)
+    is_pool_of_threads = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+    return ExecutorTraits(
+        workers=workers if isinstance(workers, int) else None,
+        is_local=isinstance(executor, SerialExecutor)
+        or (is_pool_of_threads and type(executor).__name__ != "InterpreterPoolExecutor"),
+    )
+
+
+class Workers(Protocol):
+    """What the engine needs of an executor."""
+
+    @property
+    def count(self) -> int:
+        """How many batches run at once."""
+        ...
+
+    @property
+    def largest_batch(self) -> int:
+        """How many instances a batch may have."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """How many more batches may be submitted, so that no worker waits for work."""
+        ...
+
+    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
+        """Start a batch; its future gives a list of reports, or plain tuples of their fields.
+
+        `tasks` are those that were reported as unknown, to be sent by value.
+        """
+        ...
+
+    def begun(self) -> set[tuple[int, int]] | None:
+        """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
+        ...
+
+    def rebuild(self) -> bool:
+        """Replace a broken executor; False if it isn't ours."""
+        ...
+
+    def close(self, *, kill: bool = False) -> None:
+        """Give back what we made; `kill` ends processes that are ours at once."""
+        ...
+
+
+def check_executor(executor: object, max_workers: object) -> None:
+    """Refuse what `run` can't take as executor and max_workers.
+
+    Raises:
+        TypeError, ValueError: saying what would be right.
+    """
+    if max_workers is not None:
+        if isinstance(max_workers, bool) or not isinstance(max_workers, int):
+            raise TypeError(f"max_workers must be a whole number, not {max_workers!r}")
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
+    if isinstance(executor, str):
+        if executor not in _NAMES:
+            raise ValueError(f"executor {executor!r} is unknown; use one of {', '.join(_NAMES)} or an Executor")
+    elif isinstance(executor, type):
+        raise TypeError(f"executor must be an instance: {executor.__name__}(), not the class {executor.__name__}")
+    elif executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            f"executor must be None, one of {', '.join(_NAMES)} or have a method `submit` like "
+            f"concurrent.futures.Executor; {executor!r} has not"
+        )
+
+
+def open_workers(
+    executor: Executor | str | None,
+    max_workers: int | None,
+    store: Store,
+    *,
+    most: int,
+    traits: ExecutorTraits | None = None,
+) -> Workers:
+    """Return the workers for a run in which at most `most` instances are to be computed."""
+    count = max_workers or _processor_count()
+    if executor == "serial" or (executor is None and most <= 1):
+        return _LocalWorkers(SerialExecutor(), 1, store, is_ours=True)
+    if executor is None or executor == "processes":
+        return _OwnProcesses(min(count, most) if most else count, store)
+    if executor == "threads":
+        return _LocalWorkers(concurrent.futures.ThreadPoolExecutor(count), count, store, is_ours=True)
+    if executor == "async":
+        return _LocalWorkers(AsyncExecutor(), max_workers or _ASYNC_COUNT, store, is_ours=True)
+    assert not isinstance(executor, str)
+    traits = traits or _traits_of(executor)
+    count = min(traits.workers or count, max_workers or sys.maxsize)
+    if traits.is_local:
+        return _LocalWorkers(executor, count, store, submit=traits.submit)
+    return _ForeignProcesses(executor, count, store, submit=traits.submit)
+
+
+def _processor_count() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@final
+class SerialExecutor(Executor):
+    """Runs each call at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call the function and return a future that is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@final
+class AsyncExecutor(Executor):
+    """Runs coroutine functions together in one event loop, in a thread that starts with the first call."""
+
+    def __init__(self) -> None:
+        self._loop: Any = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Start `await fn(...)` in the loop."""
+        import asyncio
+
+        if self._thread is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="checkpoint-async", daemon=True)
+            self._thread.start()
+        coroutine: Coroutine[Any, Any, Any] = fn(*args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Stop the loop; what still runs is cancelled."""
+        if self._thread is None:
+            return
+        import asyncio
+
+        async def finish() -> None:
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self._loop.shutdown_default_executor()
+
+        with contextlib.suppress(concurrent.futures.CancelledError):
+            asyncio.run_coroutine_threadsafe(finish(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._thread = None
+
+
+@final
+class _LocalWorkers:
+    """Serial, threads, an event loop: the same process, so jobs are called directly."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        count: int,
+        store: Store,
+        *,
+        submit: Callable[..., Future[Any]] | None = None,
+        is_ours: bool = False,
+    ) -> None:
+        self.count = count
+        self.ahead = 0 if isinstance(executor, (SerialExecutor, AsyncExecutor)) else count
+        self.largest_batch = 1 if isinstance(executor, AsyncExecutor) else _LARGEST_BATCH
+        self._executor, self._store, self._submit, self._is_ours = executor, store, submit, is_ours
+
+    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
+        if isinstance(self._executor, AsyncExecutor):
+            return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy())
+        if self._submit is not None:
+            return self._submit(self._executor, worker.work, self._store, jobs, current_policy())
+        return self._executor.submit(worker.work, self._store, jobs, current_policy())
+
+    def begun(self) -> set[tuple[int, int]] | None:
+        return None
+
+    def rebuild(self) -> bool:
+        return False
+
+    def close(self, *, kill: bool = False) -> None:
+        if self._is_ours:
+            self._executor.shutdown(wait=not kill)
+
+
+@final
+class _ForeignProcesses:
+    """An executor of the caller's whose calls may run anywhere."""
+
+    def __init__(
+        self, executor: Executor, count: int, store: Store, *, submit: Callable[..., Future[Any]] | None
+    ) -> None:
+        self.count = self.ahead = count
+        self.largest_batch = _LARGEST_BATCH
+        self._executor, self._store, self._submit = executor, store, submit
+
+    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
+        payload = worker.pack(jobs, self._store, tasks, batch)
+        if self._submit is not None:
+            return self._submit(self._executor, worker.serve, payload)
+        return self._executor.submit(worker.serve, payload)
+
+    def begun(self) -> set[tuple[int, int]] | None:
+        return None
+
+    def rebuild(self) -> bool:
+        return False
+
+    def close(self, *, kill: bool = False) -> None:
+        return
+
+
+@final
+class _OwnProcesses:
+    """A process pool that we make, rebuild when it breaks, and end."""
+
+    def __init__(self, count: int, store: Store) -> None:
+        self.count = self.ahead = count
+        self.largest_batch = _LARGEST_BATCH
+        self._store = store
+        self._marks = tempfile.mkdtemp(prefix="checkpoint-")
+        self._context = multiprocessing.get_context(_start_method())
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise RuntimeError(
+                "this script starts a run while a worker process imports it; "
+                'put what it does at top level below `if __name__ == "__main__":`'
+            )
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:
+        shutil.rmtree(self._marks, ignore_errors=True)
+        os.mkdir(self._marks, 0o700)
+        return concurrent.futures.ProcessPoolExecutor(
+            self.count, mp_context=self._context, initializer=worker.initialize, initargs=(self._marks,)
+        )
+
+    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
+        return self._pool.submit(worker.serve, worker.pack(jobs, self._store, tasks, batch))
+
+    def begun(self) -> set[tuple[int, int]] | None:
+        return worker.begun_jobs(self._marks)
+
+    def rebuild(self) -> bool:
+        self._pool.shutdown(wait=True)
+        self._pool = self._new_pool()
+        return True
+
+    def close(self, *, kill: bool = False) -> None:
+        if kill:
+            for process in list((self._pool._processes or {}).values()):
+                with contextlib.suppress(OSError, TypeError):
+                    os.kill(process.pid, signal.SIGKILL)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        shutil.rmtree(self._marks, ignore_errors=True)
+
+
+def _start_method() -> str:
+    """Fork where it is safe (Linux, one thread), as it needs no import of the caller's script; else start afresh."""
+    methods = multiprocessing.get_all_start_methods()
+    if "fork" in methods and sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1:
+        return "fork"
+    return "forkserver" if "forkserver" in methods else "spawn"

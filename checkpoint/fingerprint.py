@@ -1,0 +1,243 @@
+"""Fingerprints: a digest of a function's own code that formatting, comments and docstrings don't change.
+
+The text of the file is taken when the function is decorated (editing the file later doesn't matter to what runs)
+and parsed only when a fingerprint is asked for, once per file. The digest is of a canonical walk of the syntax
+tree, not of bytecode or `ast.dump`, so it is the same on every supported Python.
+It never raises and is never random: without source it falls back to what the code object holds.
+The policy says what a changed fingerprint means: it belongs to a run and travels to its workers.
+
+Must not know: tasks, stores. FORMAT changes whenever any function's digest changes.
+
+Next: codec.py
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import inspect
+import linecache
+import os
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, final
+
+import xxhash
+
+__all__ = ["FORMAT", "POLICIES", "Policy", "Source", "current_policy", "digest", "policy_in_force"]
+
+#: Number of the fingerprint format; golden tests pin it.
+FORMAT = 1
+
+#: What to do with a result whose task's code has changed since: use it and warn, compute again, use it silently.
+POLICIES = ("warn", "rerun", "ignore")
+
+_SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "annotation", "returns", "lineno", "col_offset"}
+_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+
+
+class Policy(NamedTuple):
+    """What a run and the environment say about changed code; a task's own setting lies between them."""
+
+    of_run: str | None
+    of_environment: str | None
+
+    def resolve(self, of_task: str | None) -> str:
+        """Return the policy for a task: the run's, else the task's own, else the environment's, else "warn"."""
+        return self.of_run or of_task or self.of_environment or "warn"
+
+
+_policy: ContextVar[Policy | None] = ContextVar("checkpoint_policy", default=None)
+
+
+def current_policy() -> Policy:
+    """Return the policy in force here.
+
+    Raises:
+        ValueError: $CP_ON_CHANGE is none of the policies.
+    """
+    policy = _policy.get()
+    if policy is not None:
+        return policy
+    setting = os.environ.get("CP_ON_CHANGE") or None
+    if setting is not None and setting not in POLICIES:
+        raise ValueError(f"CP_ON_CHANGE must be one of {', '.join(POLICIES)}, not {setting!r}")
+    return Policy(None, setting)
+
+
+@contextlib.contextmanager
+def policy_in_force(policy: Policy) -> Iterator[None]:
+    """Set the policy for a block, in this thread or asyncio task."""
+    token = _policy.set(policy)
+    try:
+        yield
+    finally:
+        _policy.reset(token)
+
+
+@final
+class Source:
+    """The code of one function as it was when this object was made.
+
+    Cost: one `stat` of the file when made (its lines are shared); parsing waits for `digest()`.
+    """
+
+    __slots__ = ("_code", "_digest", "_globals", "_lines")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        plain = inspect.unwrap(function)
+        self._code: types.CodeType | None = getattr(plain, "__code__", None)
+        self._globals: dict[str, Any] = getattr(plain, "__globals__", {})
+        self._lines: list[str] = []
+        self._digest: str | None = None
+        if self._code is not None:
+            linecache.checkcache(self._code.co_filename)
+            self._lines = linecache.getlines(self._code.co_filename, self._globals)
+
+    def digest(self) -> str:
+        """Return the fingerprint: 32 hex digits. The first call parses the file, later ones are free."""
+        if self._digest is None:
+            self._digest = _hexdigest(self._describe())
+        return self._digest
+
+    def _describe(self) -> str:
+        if self._code is None:
+            return "no code"
+        node = _find(self._lines, self._code) if self._lines else None
+        return _canonical(node, self._is_ours) if node is not None else _describe_code(self._code)
+
+    def _is_ours(self, decorator: ast.expr) -> bool:
+        """Tell whether a decorator is one of this package: options of a task are no part of its code."""
+        expression = decorator.func if isinstance(decorator, ast.Call) else decorator
+        names: list[str] = []
+        while isinstance(expression, ast.Attribute):
+            names.append(expression.attr)
+            expression = expression.value
+        if not isinstance(expression, ast.Name):
+            return False
+        found = self._globals.get(expression.id)
+        for name in reversed(names):
+            found = getattr(found, name, None)
+        return str(getattr(found, "__module__", "")).partition(".")[0] == __package__
+
+
+def digest(thing: object) -> str:
+    """Return the fingerprint of a function, class, module or of the `repr` of anything else (32 hex digits)."""
+    if isinstance(thing, types.FunctionType):
+        return Source(thing).digest()
+    if isinstance(thing, (type, types.ModuleType)):
+        try:
+            return _hexdigest(_canonical(ast.parse(inspect.cleandoc(inspect.getsource(thing))), lambda node: False))
+        except (OSError, TypeError, SyntaxError):
+            return _hexdigest(f"{type(thing).__name__} {thing.__name__}")
+    return _hexdigest(repr(thing))
+
+
+def _hexdigest(text: str) -> str:
+    return xxhash.xxh3_128_hexdigest(f"{FORMAT} {text}".encode("utf-8", "surrogatepass"))
+
+
+# --- from a code object to its syntax tree ---------------------------------------------------------------
+
+
+def _find(lines: list[str], code: types.CodeType) -> ast.AST | None:
+    candidates = _functions_by_line("".join(lines)).get(code.co_firstlineno, [])
+    named = [node for node in candidates if getattr(node, "name", "<lambda>") == code.co_name]
+    if len(named) > 1:  # lambdas on one line: the code's own positions tell which
+        columns = [start for line, _, start, _ in code.co_positions() if line and start is not None]
+        named = [node for node in named if _spans(node, columns)][-1:]
+    return named[0] if named else None
+
+
+def _spans(node: ast.AST, columns: list[int]) -> bool:
+    body = node.body  # type: ignore[attr-defined]  # only lambdas get here
+    return bool(columns) and body.col_offset <= min(columns[1:] or columns) and max(columns) <= body.end_col_offset
+
+
+@functools.lru_cache(maxsize=64)
+def _functions_by_line(text: str) -> dict[int, list[ast.AST]]:
+    found: dict[int, list[ast.AST]] = {}
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            decorators = getattr(node, "decorator_list", [])
+            found.setdefault(min([node.lineno, *(item.lineno for item in decorators)]), []).append(node)
+    return found
+
+
+# --- from a syntax tree to text --------------------------------------------------------------------------
+
+
+def _canonical(root: ast.AST, is_ours: Callable[[ast.expr], bool]) -> str:
+    pieces: list[str] = []
+    work: list[object] = [root]
+    while work:
+        item = work.pop()
+        if isinstance(item, ast.AST):
+            pieces.append(f"({type(item).__name__}")
+            work.append(")")
+            for name, value in reversed(list(_fields(item, is_ours))):
+                work.append(value)
+                work.append(f" {name}=")
+        elif isinstance(item, list):
+            work.extend(["]", *reversed(item), "["])
+        elif isinstance(item, _Constant):
+            pieces.append(f"{type(item.value).__name__}:{_constant(item.value)}")
+        else:
+            pieces.append(str(item))
+    return "".join(pieces)
+
+
+@final
+class _Constant:
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def _constant(value: object) -> str:
+    if isinstance(value, frozenset):
+        return repr(sorted(map(repr, value)))
+    return repr(value)
+
+
+def _fields(node: ast.AST, is_ours: Callable[[ast.expr], bool]) -> Iterator[tuple[str, object]]:
+    for name, value in ast.iter_fields(node):
+        if name in _SKIPPED_FIELDS or value is None or value == []:
+            continue
+        if name == "decorator_list":
+            value = [item for item in value if not is_ours(item)]
+            if not value:
+                continue
+        elif name == "body" and isinstance(node, _DOCUMENTED):
+            value = _without_docstring(value)
+        yield name, value if isinstance(value, (ast.AST, list)) else _Constant(value)
+
+
+def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
+    first = body[0] if body else None
+    is_docstring = (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+    return body[1:] if is_docstring else body
+
+
+def _describe_code(code: types.CodeType) -> str:
+    """Describe code without source by what no Python version changes: names and constants, not instructions."""
+    return repr((code.co_name, code.co_argcount, code.co_names, code.co_varnames, list(_constants(code.co_consts))))
+
+
+def _constants(constants: Iterable[object]) -> Iterator[str]:
+    for constant in constants:
+        if isinstance(constant, types.CodeType):
+            yield _describe_code(constant)
+        elif constant is not None:
+            yield f"{type(constant).__name__}:{_constant(constant)}"

@@ -1,0 +1,222 @@
+"""Graph: what a run can reach and what each part requires.
+
+A body returns a `Runner`: the function that computes, and the structures of instances whose values it takes.
+`Graph.of` evaluates bodies with a work list, each distinct instance once, without recursion of any kind.
+
+Must not know: stores, executors, how a task is defined. It never reads an entry.
+
+Next: version.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, final
+
+from checkpoint.codec import Codec
+from checkpoint.errors import CycleError
+
+__all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
+
+
+class TaskInfo(Protocol):
+    """What the kernel needs to know of a task; the options' meaning is told at `checkpoint.task`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def row_suffix(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def codec(self) -> Codec | None: ...
+    @property
+    def level(self) -> int | None: ...
+    @property
+    def max_concurrency(self) -> int | None: ...
+    @property
+    def pool(self) -> str | None: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def timeout(self) -> float | None: ...
+    @property
+    def is_stored(self) -> bool: ...
+    def should_warn_of_change(self) -> bool:
+        """Tell, once per process, whether a change of code is to be warned of."""
+        ...
+
+
+class Instance:
+    """What the kernel needs to know of a task bound to arguments: hashable, equal by task name and key."""
+
+    __slots__ = ()
+
+    #: The task.
+    task: TaskInfo
+    #: Canonical text of the arguments.
+    key: str
+    #: The arguments in the order of the parameters; None where only the key has travelled.
+    values: tuple[Any, ...] | None
+
+    @property
+    def row(self) -> str:
+        """The row of the entry in the task's part of the store."""
+        return self.key + self.task.row_suffix
+
+    def evaluate(self) -> Runner:
+        """Evaluate the body: what is required, and the function to call with the values of that."""
+        raise NotImplementedError
+
+
+@final
+class Item:
+    """A part of an instance's value: `instance["k"][0]` is the item of path `("k", 0)`."""
+
+    __slots__ = ("instance", "path")
+
+    def __init__(self, instance: Instance, path: tuple[Any, ...]) -> None:
+        self.instance = instance
+        self.path = path
+
+    __iter__ = None  # else Python would count up indices for ever
+
+    def __getitem__(self, index: Any) -> Item:
+        return Item(self.instance, (*self.path, index))
+
+    def __repr__(self) -> str:
+        return repr(self.instance) + "".join(f"[{index!r}]" for index in self.path)
+
+    def of(self, value: Any) -> Any:
+        """Return this part of the instance's value."""
+        for index in self.path:
+            value = value[index]
+        return value
+
+
+@final
+class Runner:
+    """The function that computes an instance, and its arguments: one per requirement.
+
+    A requirement is an instance, an item of one, or lists, tuples and dicts of these and of plain values.
+    """
+
+    __slots__ = ("function", "requirements")
+
+    def __init__(self, function: Callable[..., Any], requirements: tuple[Any, ...] = ()) -> None:
+        self.function = function
+        self.requirements = requirements
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself; the values of its requirements are the caller's business."""
+        return self.function(*args, **kwargs)
+
+    def upstream(self) -> list[Instance]:
+        """Return the distinct instances among the requirements, in order."""
+        return list(dict.fromkeys(instances_in(self.requirements)))
+
+
+def instances_in(structure: Any) -> Iterator[Instance]:
+    """Yield the instances in a nesting of lists, tuples and dicts, in order; those of items, too."""
+    if isinstance(structure, Instance):
+        yield structure
+    elif isinstance(structure, Item):
+        yield structure.instance
+    elif type(structure) in (list, tuple):
+        for part in structure:
+            yield from instances_in(part)
+    elif type(structure) is dict:
+        for part in structure.values():
+            yield from instances_in(part)
+
+
+def with_values(structure: Any, value_of: Callable[[Instance], Any]) -> Any:
+    """Return a copy of a requirement in which each instance and item is replaced by its value."""
+    if isinstance(structure, Instance):
+        return value_of(structure)
+    if isinstance(structure, Item):
+        return structure.of(value_of(structure.instance))
+    if type(structure) is list:
+        return [with_values(part, value_of) for part in structure]
+    if type(structure) is tuple:
+        return tuple([with_values(part, value_of) for part in structure])
+    if type(structure) is dict:
+        return {name: with_values(part, value_of) for name, part in structure.items()}
+    return structure
+
+
+_OPEN = -1
+
+
+@final
+class Graph:
+    """The instances that a run can reach. A node is an index; what a node requires has smaller indices."""
+
+    __slots__ = ("index", "instances", "roots", "runners", "upstream")
+
+    def __init__(self) -> None:
+        #: Node -> instance.
+        self.instances: list[Instance] = []
+        #: Node -> the nodes it requires, distinct, in order.
+        self.upstream: list[tuple[int, ...]] = []
+        #: Node -> its runner, until it is taken.
+        self.runners: list[Runner | None] = []
+        #: Instance -> node.
+        self.index: dict[Instance, int] = {}
+        #: The nodes that were asked for, in order.
+        self.roots: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.instances)
+
+    @classmethod
+    def of(cls, roots: Iterable[Instance]) -> Graph:
+        """Return the graph below some instances.
+
+        Raises:
+            CycleError: instances require each other; and whatever a body raises.
+
+        Notes:
+            Cost: each distinct instance's body is evaluated once; no recursion, so depth is limited by memory.
+        """
+        graph = cls()
+        for root in roots:
+            graph._add(root)
+            graph.roots.append(graph.index[root])
+        return graph
+
+    def _add(self, root: Instance) -> None:
+        index = self.index
+        if root in index:
+            return
+        trail = [(root, *self._expand(root))]
+        while trail:
+            instance, runner, upstream, remaining = trail[-1]
+            for required in remaining:
+                node = index.get(required)
+                if node is None:
+                    trail.append((required, *self._expand(required)))
+                    break
+                if node == _OPEN:
+                    raise CycleError(_path([step[0] for step in trail], required))
+            else:
+                trail.pop()
+                index[instance] = len(self.instances)
+                self.instances.append(instance)
+                self.upstream.append(tuple([index[required] for required in upstream]))
+                self.runners.append(runner)
+
+    def _expand(self, instance: Instance) -> tuple[Runner, list[Instance], Iterator[Instance]]:
+        self.index[instance] = _OPEN
+        runner = instance.evaluate()
+        upstream = runner.upstream() if runner.requirements else []
+        return runner, upstream, iter(upstream)
+
+    def take_runner(self, node: int) -> Runner:
+        """Return a node's runner and forget it; a second time the body is evaluated again."""
+        runner, self.runners[node] = self.runners[node], None
+        return runner if runner is not None else self.instances[node].evaluate()
+
+
+def _path(trail: list[Instance], again: Instance) -> tuple[str, ...]:
+    return tuple(repr(instance) for instance in [*trail[trail.index(again) :], again])

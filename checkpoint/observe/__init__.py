@@ -1,0 +1,1 @@
+"""Observers: consumers of a run's events."""

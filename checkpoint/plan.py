@@ -1,0 +1,205 @@
+"""Plan: which instances are fresh, ready, running or settled, and what may start next.
+
+A pure state machine over a graph: told what happened, it says what can happen. An instance is decided when the
+last of its upstream is settled: fresh if its entry's basis is the hash of their versions, else ready to compute.
+
+    WAITING -> FRESH                                       its entry holds
+    WAITING -> READY -> RUNNING -> COMPUTED                it had to be computed
+                        RUNNING -> READY | WAITING         again, or again after an upstream value that is gone
+                        RUNNING -> FAILED;  WAITING -> BLOCKED below a failure
+    FRESH, COMPUTED -> READY                               its value turned out to be gone
+
+Must not know: clocks, stores, executors, values. Any other move raises.
+
+Next: worker.py
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from typing import final
+
+from checkpoint.graph import Graph
+from checkpoint.store import Entry, Epoch
+from checkpoint.version import address_of, basis_of, generation_of, version_of
+
+__all__ = ["Plan", "State"]
+
+_FIRST_EPOCH = Epoch(0, 0)
+
+
+class State(enum.Enum):
+    """Where an instance stands."""
+
+    WAITING = "waiting"
+    FRESH = "fresh"
+    READY = "ready"
+    RUNNING = "running"
+    COMPUTED = "computed"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@final
+class Plan:
+    """The state of one run. Not thread-safe: one thread drives it."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        entries: Sequence[Entry | None],
+        epochs: Mapping[int, Epoch],
+        capacities: Mapping[str, int],
+        limits_of: Callable[[int], tuple[str, ...]],
+    ) -> None:
+        """Start a plan.
+
+        Args:
+            graph: what can be reached.
+            entries: node -> the entry that the store has for it.
+            epochs: epochs of the nodes that aren't stored; a missing one was never cleared.
+            capacities: limit -> how many that count against it may run at once.
+            limits_of: node -> the limits it counts against.
+        """
+        count = len(graph)
+        self.states = [State.WAITING] * count
+        #: Node -> version, once it is settled.
+        self.versions: list[bytes | None] = [None] * count
+        self._graph = graph
+        self._entries = list(entries)
+        self._epochs = epochs
+        self._free = dict(capacities)
+        self._limits_of = limits_of
+        self._open_upstream = [0] * count
+        self._dependents: dict[int, list[int]] = {}
+        self._ready: dict[tuple[str, ...], list[int]] = {}
+        #: How many are ready / running.
+        self.ready_count = self.running_count = 0
+        for node in range(count):
+            unsettled = [above for above in graph.upstream[node] if self.versions[above] is None]
+            if unsettled:
+                self._wait(node, unsettled)
+            else:
+                self._decide(node)
+
+    def _wait(self, node: int, upstream: Sequence[int]) -> None:
+        self._open_upstream[node] += len(upstream)
+        for above in upstream:
+            self._dependents.setdefault(above, []).append(node)
+
+    def _upstream_versions(self, node: int) -> list[bytes]:
+        return [version for above in self._graph.upstream[node] if (version := self.versions[above]) is not None]
+
+    def _decide(self, node: int) -> bool:
+        """Settle a node whose upstream is settled if its entry holds, else make it ready."""
+        upstream = self._upstream_versions(node)
+        basis = basis_of(upstream)
+        instance = self._graph.instances[node]
+        entry = self._entries[node]
+        if not instance.task.is_stored:
+            epoch = self._epochs.get(node, _FIRST_EPOCH)
+            self.versions[node] = version_of(address_of(instance), generation_of(epoch, upstream), basis)
+        elif entry is not None and entry.basis == basis:
+            self.versions[node] = version_of(address_of(instance), entry.generation, entry.digest)
+        else:
+            self._make_ready(node)
+            return False
+        self.states[node] = State.FRESH
+        return True
+
+    def _make_ready(self, node: int) -> None:
+        self.states[node] = State.READY
+        self.ready_count += 1
+        heapq.heappush(self._ready.setdefault(self._limits_of(node), []), node)
+
+    def _leave(self, node: int, state: State) -> None:
+        """Take a node out of RUNNING."""
+        if self.states[node] is not State.RUNNING:
+            raise ValueError(f"node {node} is {self.states[node].value}, not running")
+        for limit in self._limits_of(node):
+            self._free[limit] += 1
+        self.running_count -= 1
+        self.states[node] = state
+
+    # --- what can happen ---
+
+    def take(self, most: int, cost_of: Callable[[int], float], budget: float) -> list[int]:
+        """Return nodes to run now, in one go by one worker, and mark them running.
+
+        The lowest come first, whatever order they became ready in: one, and more while their costs fit the budget,
+        `most` at the most. A node with a limit comes alone.
+        """
+        open_queues = [
+            (queue[0], limits)
+            for limits, queue in self._ready.items()
+            if queue and all(self._free[limit] > 0 for limit in limits)
+        ]
+        if not open_queues:
+            return []
+        _, limits = min(open_queues)
+        queue = self._ready[limits]
+        taken = [heapq.heappop(queue)]
+        cost = cost_of(taken[0])
+        while queue and not limits and len(taken) < most and (cost := cost + cost_of(queue[0])) <= budget:
+            taken.append(heapq.heappop(queue))
+        for node in taken:
+            self.states[node] = State.RUNNING
+            for limit in limits:
+                self._free[limit] -= 1
+        self.ready_count -= len(taken)
+        self.running_count += len(taken)
+        return taken
+
+    # --- what happened ---
+
+    def computed(self, node: int, generation: bytes, digest: bytes) -> list[int]:
+        """Settle a running node; return the nodes below that turned out fresh."""
+        self._leave(node, State.COMPUTED)
+        self.versions[node] = version_of(address_of(self._graph.instances[node]), generation, digest)
+        fresh: list[int] = []
+        settled = [node]
+        while settled:
+            for below in self._dependents.pop(settled.pop(), ()):
+                self._open_upstream[below] -= 1
+                if self._open_upstream[below] == 0 and self.states[below] is State.WAITING and self._decide(below):
+                    fresh.append(below)
+                    settled.append(below)
+        return fresh
+
+    def again(self, node: int) -> None:
+        """Make a running node ready once more."""
+        self._leave(node, State.READY)
+        self._make_ready(node)
+
+    def lacks(self, node: int, upstream: Sequence[int]) -> None:
+        """Put a running node back until upstream nodes, whose values are gone, are computed again."""
+        self._leave(node, State.WAITING)
+        self._entries[node] = None
+        for above in upstream:
+            self.gone(above)
+            if self.states[above] in (State.FAILED, State.BLOCKED):
+                self.states[node] = State.BLOCKED
+        self._wait(node, upstream)
+
+    def gone(self, node: int) -> None:
+        """Note that the value of a settled node is not in the store."""
+        if self.states[node] in (State.FRESH, State.COMPUTED):
+            self.versions[node] = None
+            self._entries[node] = None
+            self._make_ready(node)
+
+    def failed(self, node: int) -> list[int]:
+        """Give up a running node; return everything below it, which is blocked now."""
+        self._leave(node, State.FAILED)
+        blocked: list[int] = []
+        spreading = [node]
+        while spreading:
+            for below in self._dependents.get(spreading.pop(), ()):
+                if self.states[below] is State.WAITING:
+                    self.states[below] = State.BLOCKED
+                    blocked.append(below)
+                    spreading.append(below)
+        return blocked
+

@@ -1,0 +1,243 @@
+"""Runs: from instances in any nesting to their values in the same nesting, with options checked on the way.
+
+Must not know: how a task is defined.
+
+Next: options.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypedDict, TypeVar, final
+
+from checkpoint.engine import Event, Observer, Options, Run, TaskCount, survey
+from checkpoint.errors import name_of
+from checkpoint.executors import ExecutorTraits, check_executor
+from checkpoint.fingerprint import POLICIES, Policy, current_policy, policy_in_force
+from checkpoint.graph import Instance, Item, instances_in, with_values
+from checkpoint.observe.progress import Progress, is_interactive
+from checkpoint.plan import State
+from checkpoint.store import Store, current_store, open_store, store_at
+
+__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "run_values"]
+
+T = TypeVar("T")
+
+
+class RunOptions(TypedDict, total=False):
+    """The options of a run; `checkpoint.run` tells what they mean."""
+
+    executor: Executor | str | None
+    max_workers: int | None
+    on_error: Literal["raise", "continue"]
+    pools: Mapping[str, int] | None
+    limits: Mapping[Any, int] | None
+    progress: bool | None
+    store: str | os.PathLike[str] | Store | None
+    on_change: Literal["warn", "rerun", "ignore"] | None
+    traits: ExecutorTraits | None
+    observers: list[Observer] | None
+
+
+_KNOWN = frozenset(RunOptions.__annotations__)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RunReport(Generic[T]):
+    """What a run did.
+
+    `value` gives the values in the shape that was asked for, or raises what the run failed with.
+    """
+
+    #: Task name -> computed, hit, failed, skipped, seconds (sum of the runners'), size (bytes stored).
+    counts: Mapping[str, TaskCount]
+    #: Wall-clock time of the run.
+    seconds: float
+    #: Instance -> its exception, in the order they happened.
+    failures: Mapping[Any, BaseException]
+    #: Instances that were not computed because something they require failed.
+    skipped: tuple[Any, ...]
+    #: What happened, in order; hits are only counted.
+    events: tuple[Event, ...] = field(repr=False)
+    _values: Any = field(repr=False)
+    _error: BaseException | None = field(repr=False)
+
+    @property
+    def value(self) -> T:
+        """The values, in the shape of the instances.
+
+        Raises:
+            the task's exception, or with `on_error="continue"` an ExceptionGroup of all.
+        """
+        if self._error is not None:
+            raise self._error
+        value: T = self._values
+        return value
+
+    @property
+    def computed(self) -> int:
+        """How many instances were computed."""
+        return sum(count.computed for count in self.counts.values())
+
+    @property
+    def hit(self) -> int:
+        """How many instances were in the store and fresh."""
+        return sum(count.hit for count in self.counts.values())
+
+    @property
+    def failed(self) -> int:
+        """How many instances failed, timed out or were lost."""
+        return sum(count.failed for count in self.counts.values())
+
+    @property
+    def size(self) -> int:
+        """How many bytes were stored."""
+        return sum(count.size for count in self.counts.values())
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would do."""
+
+    #: Instances that would be computed, each with the reason.
+    compute: Mapping[Any, str]
+    #: Instances below those: computed unless what they require comes out with the same bytes as before.
+    maybe: tuple[Any, ...]
+    #: How many instances are fresh.
+    fresh: int
+
+    def __str__(self) -> str:
+        counts = Counter(instance.task.name for instance in self.compute)
+        lines = [f"{len(self.compute)} to compute, {len(self.maybe)} to compute after these, {self.fresh} fresh"]
+        lines += [f"  {name}: {count}" for name, count in counts.items()]
+        return "\n".join(lines)
+
+
+def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
+    """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
+    with _surroundings(options) as (store, checked):
+        _check_instances(instances)
+        roots = list(dict.fromkeys(instances_in(instances)))
+        run = Run(roots, store, checked)
+        outcome = run.execute()
+        error = _combined(outcome.failures, checked)
+        values = None
+        if error is None:
+            found = {root: run.value_of(root) for root in roots}
+            values = with_values(instances, found.__getitem__)
+        return RunReport(
+            outcome.counts, outcome.seconds, outcome.failures, tuple(outcome.skipped), tuple(outcome.events), values, error
+        )
+
+
+def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
+    """Return the values of instances in their shape; see `checkpoint.run`."""
+    return run_report(instances, options).value
+
+
+def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
+    """Tell what running an instance would do; runs nothing, reads metadata only."""
+    with _surroundings(options) as (store, checked):
+        found = survey([instance], store, checked)
+        compute: dict[Any, str] = {}
+        maybe: list[Any] = []
+        for node, state in enumerate(found.plan.states):
+            if state is State.READY:
+                is_missing = found.entries[node] is None
+                compute[found.graph.instances[node]] = "no result in the store" if is_missing else "its upstream changed"
+            elif state is State.WAITING:
+                maybe.append(found.graph.instances[node])
+        return Forecast(compute, tuple(maybe), len(found.graph) - len(compute) - len(maybe))
+
+
+def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:
+    errors = list(failures.values())
+    if not errors or options.stops_on_error:
+        return errors[0] if errors else None
+    return BaseExceptionGroup(f"{len(errors)} tasks failed; what does not depend on them is computed and kept", errors)
+
+
+# --- options ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
+    unknown = sorted(set(given) - _KNOWN)
+    if unknown:
+        raise TypeError(f"run() has no option {unknown[0]!r}; it has {', '.join(sorted(_KNOWN))}")
+    store = current_store() if given.get("store") is None else store_at(given["store"])
+    on_change = _choice(given, "on_change", POLICIES)
+    inherited = current_policy()
+    policy = Policy(on_change or inherited.of_run, inherited.of_environment)
+    with open_store(store), policy_in_force(policy):
+        yield store, _checked(given)
+
+
+def _checked(given: Mapping[str, Any]) -> Options:
+    executor, max_workers, traits = given.get("executor"), given.get("max_workers"), given.get("traits")
+    check_executor(executor, max_workers)
+    if traits is not None and not isinstance(traits, ExecutorTraits):
+        raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
+    progress = given.get("progress")
+    if progress is not None and not isinstance(progress, bool):
+        raise TypeError(f"run(progress=...) takes True, False or None, not {progress!r}")
+    observers = list(given.get("observers") or ())
+    if progress or (progress is None and is_interactive()):
+        observers.append(Progress())
+    return Options(
+        executor=executor,
+        max_workers=max_workers,
+        stops_on_error=_choice(given, "on_error", ("raise", "continue")) != "continue",
+        pools=_sizes(given.get("pools"), "pools"),
+        limits=_sizes(given.get("limits"), "limits"),
+        traits=traits,
+        observers=observers,
+    )
+
+
+def _choice(given: Mapping[str, Any], option: str, allowed: tuple[str, ...]) -> str | None:
+    value = given.get(option)
+    if value is None or (isinstance(value, str) and value in allowed):
+        return value
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"run({option}=...) takes one of {', '.join(allowed)}, not {value!r}")
+
+
+def _sizes(given: Any, option: str) -> dict[str, int]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"run({option}=...) takes a dict of names and numbers, not {given!r}")
+    sizes = {}
+    for name, size in given.items():
+        if not isinstance(name, str):
+            name = getattr(name, "name", None)
+        if not isinstance(name, str):
+            raise TypeError(f"run({option}=...) takes names, for limits also tasks, not {next(iter(given))!r}")
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"run({option}=...) takes whole numbers; {name!r} has {size!r}")
+        if size < 1:
+            raise ValueError(f"run({option}=...) takes numbers of at least 1; {name!r} has {size}")
+        sizes[name] = size
+    return sizes
+
+
+def _check_instances(structure: Any) -> None:
+    if isinstance(structure, (Instance, Item)):
+        return
+    if type(structure) in (list, tuple):
+        for part in structure:
+            _check_instances(part)
+    elif type(structure) is dict:
+        for part in structure.values():
+            _check_instances(part)
+    else:
+        advice = "call it first" if callable(structure) else "call a task to get one"
+        raise TypeError(f"run() takes task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}")

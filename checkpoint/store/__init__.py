@@ -1,0 +1,89 @@
+"""Store: the mapping (task name, row) -> entry, and which store is the current one.
+
+Must not know: graphs, plans, executors; what the bytes of a frame mean. Nothing is created before it is needed.
+
+Next: store/entry.py
+"""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Self, cast, final
+
+from checkpoint.store.disk import DiskStore
+from checkpoint.store.entry import Entry, Epoch, Store, Write
+
+__all__ = ["Entry", "Epoch", "Store", "Write", "current_store", "open_store", "store_at"]
+
+_current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
+_opened: dict[str, Store] = {}
+_default_roots: dict[str, str] = {}
+
+
+def store_at(url: str | os.PathLike[str] | Store) -> Store:
+    """Return the store at a path or `file:` URL, the same object each time; a store is returned as it is.
+
+    Creates nothing.
+
+    Raises:
+        TypeError: the address is neither text nor a path nor a store.
+        ValueError: it is empty, or a URL of a kind that no store serves.
+    """
+    if callable(getattr(url, "lookup", None)):
+        return cast("Store", url)
+    if not isinstance(url, (str, os.PathLike)):
+        raise TypeError(f"store must be a path or a URL, not {type(url).__name__}: {url!r}")
+    text = os.fspath(url)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"store must be the path of a folder; {text!r} is none")
+    scheme, found, rest = text.partition("://")
+    if found and scheme == "file":
+        text = rest
+    elif found:
+        raise ValueError(f"store {text!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
+    root = os.path.abspath(os.path.expanduser(text))
+    if root not in _opened:
+        _opened[root] = DiskStore(root)
+    return _opened[root]
+
+
+def current_store() -> Store:
+    """Return the store of the innermost `open_store` block, else the one at `$CP_CACHE_DIR` (default `.cache`).
+
+    A relative `$CP_CACHE_DIR` is resolved once, when it is first needed; later changes of the working
+    directory don't matter.
+    """
+    store = _current.get()
+    if store is not None:
+        return store
+    setting = os.environ.get("CP_CACHE_DIR") or ".cache"
+    if setting not in _default_roots:
+        _default_roots[setting] = setting if "://" in setting else os.path.abspath(os.path.expanduser(setting))
+    return store_at(_default_roots[setting])
+
+
+@final
+class open_store:  # noqa: N801  # used like the function `open`
+    """Make another store the current one for a block: `with open_store("/data/cache"): ...`.
+
+    Args:
+        url: a folder (created when the first result is stored), a `file:` URL or a store.
+
+    Notes:
+        Holds for the current thread or asyncio task, and for the runs started there.
+    """
+
+    def __init__(self, url: str | os.PathLike[str] | Store) -> None:
+        self.store = store_at(url)
+        self._tokens: list[Token[Store | None]] = []
+
+    def __enter__(self) -> Self:
+        self._tokens.append(_current.set(self.store))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.reset(self._tokens.pop())

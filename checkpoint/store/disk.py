@@ -1,0 +1,367 @@
+"""DiskStore: one DiskCache folder per task, opened when first needed and then kept open.
+
+Rows of a folder's table: entries under their row text (it starts with "{"), with the metadata packed in the row's
+tag; "epoch:" and "epoch:{key}" count clears; "name:" keeps the task's full name; "damaged:{row}" are set aside.
+Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
+
+Invariants: nothing is ever evicted; no wait is endless; value and metadata commit in one transaction.
+
+Next: graph.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import diskcache
+import xxhash
+
+from checkpoint.codec import Frame
+from checkpoint.errors import StoreError
+from checkpoint.store.entry import Entry, Epoch, Write
+
+__all__ = ["DiskStore"]
+
+_SETTINGS = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": 2**62,
+    "statistics": 0,
+    "tag_index": 0,
+    "disk_min_file_size": 32 * 1024,
+    "disk_pickle_protocol": 5,
+    "sqlite_auto_vacuum": 2,
+    "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
+}
+#: Longest wait for another process's transaction.
+_LOCK_SECONDS = 60
+#: SQLite allows at least this many parameters in a statement.
+_CHUNK = 500
+_TAG = struct.Struct("<B16s16s16s16sddQ")
+_TAG_FORMAT = 1
+_EPOCH, _NAME, _DAMAGED = "epoch:", "name:", "damaged:"
+
+_SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
+_UPSERT = (
+    "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
+    " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key, raw) DO UPDATE SET store_time = excluded.store_time,"
+    " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
+    " value = excluded.value"
+)
+
+Sql = Callable[..., sqlite3.Cursor]
+
+
+@final
+class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """How DiskCache keeps our values: a Frame in the row or, when large, in a file written under a temporary name."""
+
+    def put(self, key: Any) -> tuple[str, bool]:
+        """Return the row text as it is; nothing else is a key."""
+        if type(key) is not str:
+            raise TypeError(f"rows are text, not {type(key).__name__}")
+        return key, True
+
+    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, str | None, Any]:
+        """Return (size of the file, mode, file name, value for the row)."""
+        if not isinstance(value, Frame):
+            return 0, diskcache.core.MODE_RAW, None, value
+        if value.size < self.min_file_size:
+            return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
+        name, path = self.filename()
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        temporary = f"{path}.tmp"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "wb", buffering=0) as file:
+                for part in value.parts:
+                    _write_all(file.fileno(), memoryview(part).cast("B"))
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+        return value.size, diskcache.core.MODE_BINARY, name, None
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        """Return a frame's bytes: from the row, or a read-only map of its file."""
+        if filename is None:
+            return value
+        with open(os.path.join(self._directory, filename), "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while len(data):
+        data = data[os.write(descriptor, data) :]
+
+
+def _folder_name(task: str) -> str:
+    """Return a task's name as a file name: safe on every file system, bounded, distinct for distinct names."""
+    safe = re.sub(r"[^\w.-]", "_", task)
+    if safe == task and len(task.encode()) <= 150 and not task.startswith("."):
+        return task
+    return f"{safe.encode()[:120].decode(errors='ignore').lstrip('.')}-{xxhash.xxh3_64_hexdigest(task)}"
+
+
+@final
+class DiskStore:
+    """The store in a folder on a local disk. Safe to share between threads and processes of one machine."""
+
+    def __init__(self, root: str) -> None:
+        #: The folder that was asked for; results are in its subfolder `checkpoint`.
+        self.url = root
+        self._folder = os.path.join(root, "checkpoint")
+        self._caches: dict[str, diskcache.Cache] = {}
+        self._lock = threading.Lock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
+
+    def __repr__(self) -> str:
+        return f"DiskStore({self.url!r})"
+
+    # --- connections ---
+
+    def _forget(self) -> None:
+        """Start afresh in a forked child; the parent's connections are kept from being closed here."""
+        _inherited.append(self._caches)
+        self._caches, self._lock = {}, threading.Lock()
+
+    def _path(self, task: str) -> str:
+        return os.path.join(self._folder, _folder_name(task))
+
+    def _existing(self, task: str) -> diskcache.Cache | None:
+        cache = self._caches.get(task)
+        if cache is not None:
+            return cache
+        return self._open(task) if os.path.exists(os.path.join(self._path(task), "cache.db")) else None
+
+    def _open(self, task: str) -> diskcache.Cache:
+        with self._lock:
+            if task in self._caches:
+                return self._caches[task]
+            path = self._path(task)
+            with self._explained(path):
+                os.makedirs(path, mode=0o700, exist_ok=True)
+                cache = diskcache.Cache(path, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+                row = (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None)
+                if not cache._sql("SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall():
+                    cache._sql(_UPSERT, row)
+            self._caches[task] = cache
+            return cache
+
+    @contextlib.contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Turn what the disk or SQLite reports into a StoreError that names the folder and the way out."""
+        try:
+            yield
+        except (sqlite3.Error, diskcache.Timeout, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
+            raise StoreError(path, f"{cause}", _advice(cause)) from error
+
+    @contextlib.contextmanager
+    def _transaction(self, task: str) -> Iterator[tuple[Sql, Callable[[str | None], None]]]:
+        """One write transaction: yields `execute` and a function that removes a file once the commit is done."""
+        cache = self._open(task)
+        with self._explained(self._path(task)):
+            try:
+                with cache._transact() as (sql, discard):
+                    yield sql, discard
+            except sqlite3.Error:
+                cache.close()  # whatever state the connection is in, the next call starts with a new one
+                raise
+
+    def _rows(self, cache: diskcache.Cache, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        with self._explained(cache.directory):
+            rows: list[Any] = cache._sql(query, parameters).fetchall()
+            return rows
+
+    # --- reading ---
+
+    def lookup(self, task: str, rows: Sequence[str]) -> dict[str, Entry]:
+        """Return the metadata of those rows that exist."""
+        cache = self._existing(task)
+        if cache is None:
+            return {}
+        return {row: entry for row, tag in self._tags(cache, rows) if (entry := _unpack(tag)) is not None}
+
+    def _tags(self, cache: diskcache.Cache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            yield from self._rows(cache, _SELECT.format(",".join("?" * len(chunk))), chunk)
+
+    def scan(self, task: str) -> Iterator[tuple[str, Entry]]:
+        """Yield each row of a task and its metadata."""
+        cache = self._existing(task)
+        last = "{"
+        while cache is not None:
+            query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
+            found = self._rows(cache, query, (last, _CHUNK))
+            yield from ((row, entry) for row, tag in found if (entry := _unpack(tag)) is not None)
+            if len(found) < _CHUNK:
+                return
+            last = found[-1][0]
+
+    def epochs(self, task: str, keys: Sequence[str]) -> list[Epoch]:
+        """Return the epoch of each key."""
+        cache = self._existing(task)
+        counts = {} if cache is None else dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
+        of_task = counts.get(_EPOCH, 0)
+        return [Epoch(of_task, counts.get(_EPOCH + key, 0)) for key in keys]
+
+    def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
+        """Return metadata, frame and whether the frame is a map of a file."""
+        cache = self._existing(task)
+        if cache is None:
+            return None
+        query = "SELECT tag, mode, filename, value FROM Cache WHERE raw = 1 AND key = ?"
+        while found := self._rows(cache, query, (row,)):
+            tag, mode, filename, value = found[0]
+            entry = _unpack(tag)
+            if entry is None:
+                return None
+            try:
+                frame = cache.disk.fetch(mode, filename, value, False)
+            except FileNotFoundError:
+                if self._rows(cache, query, (row,)) != found:
+                    continue  # replaced between the two steps: look again
+                frame = b""  # the row is there, its file is not: a damaged entry of no bytes
+            except OSError as error:
+                raise StoreError(cache.directory, str(error), _advice(error)) from error
+            return entry, memoryview(frame if frame is not None else b""), filename is not None
+        return None
+
+    # --- writing ---
+
+    def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
+        """Commit entries in one transaction."""
+        cache = self._open(task)
+        written: list[str | None] = []
+        try:
+            with self._explained(self._path(task)):
+                columns = [self._columns(cache, write, written) for write in writes]
+            with self._transaction(task) as (sql, discard):
+                current = self.epochs(task, [write.key for write in writes])
+                kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
+                for row, filename, is_kept in zip(columns, written, kept, strict=True):
+                    if not is_kept:
+                        discard(filename)
+                        continue
+                    for (replaced,) in sql("SELECT filename FROM Cache WHERE raw = 1 AND key = ?", row[:1]):
+                        discard(replaced)
+                    sql(_UPSERT, row)
+            return kept
+        except Exception:  # an interrupt may come after the commit: better an unused file than a missing one
+            for filename in filter(None, written):
+                cache.disk.remove(filename)
+            raise
+
+    def _columns(self, cache: diskcache.Cache, write: Write, written: list[str | None]) -> tuple[Any, ...]:
+        size, mode, filename, value = cache.disk.store(write.frame, False)
+        written.append(filename)
+        now = write.entry.stored_at
+        return write.row, now, now, _TAG.pack(_TAG_FORMAT, *write.entry), size, mode, filename, value
+
+    def clear(self, task: str, key: str | None = None) -> None:
+        """Raise an epoch and remove what is there."""
+        if self._existing(task) is None:
+            return
+        where, bounds = ("key >= '{' AND key < '|'", []) if key is None else (
+            "(key = ? OR (key >= ? AND key < ?))", [key, key + "#", key + "$"])  # fmt: skip
+        with self._transaction(task) as (sql, discard):
+            row = _EPOCH + (key or "")
+            ((epoch,),) = sql("SELECT coalesce(max(tag), 0) FROM Cache WHERE raw = 1 AND key = ?", (row,)).fetchall()
+            sql(_UPSERT, (row, time.time(), 0, epoch + 1, 0, diskcache.core.MODE_RAW, None, None))
+            query = f"FROM Cache WHERE raw = 1 AND {where}"
+            removed = sql(f"SELECT key, filename {query}", bounds).fetchall()
+            sql(f"DELETE {query}", bounds)
+            if key is None:  # the task's epoch now stands for those of its keys
+                sql("DELETE FROM Cache WHERE raw = 1 AND key > ? AND key < ?", (_EPOCH, _EPOCH + "|"))
+            for _, filename in removed:
+                discard(filename)
+        folders = [os.path.join(self._path(task), "files")] if key is None else [
+            self.directory(task, name) for name in {key, *(name for name, _ in removed)}]  # fmt: skip
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def quarantine(self, task: str, row: str) -> None:
+        """Set a damaged entry aside."""
+        with self._transaction(task) as (sql, discard):
+            aside = _DAMAGED + row
+            for (filename,) in sql("SELECT filename FROM Cache WHERE raw = 1 AND key = ?", (aside,)).fetchall():
+                discard(filename)
+            sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (aside,))
+            sql("UPDATE Cache SET key = ? WHERE raw = 1 AND key = ?", (aside, row))
+
+    # --- the rest ---
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks that have a folder here."""
+        with self._explained(self._folder):
+            try:
+                folders = sorted(entry.path for entry in os.scandir(self._folder) if entry.is_dir())
+            except FileNotFoundError:
+                return []
+            return sorted(name for folder in folders if (name := _recorded_name(folder)) is not None)
+
+    def directory(self, task: str, row: str) -> Path:
+        """Return the folder that belongs to a row."""
+        return Path(self._path(task), "files", xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass")))
+
+    def close(self) -> None:
+        """Close the connections of the calling thread and forget the others."""
+        with self._lock:
+            caches, self._caches = self._caches, {}
+        for cache in caches.values():
+            cache.close()
+
+
+_inherited: list[dict[str, diskcache.Cache]] = []
+
+
+def _recorded_name(folder: str) -> str | None:
+    file = os.path.join(folder, "cache.db")
+    if not os.path.exists(file):
+        return None
+    connection = sqlite3.connect(file, timeout=_LOCK_SECONDS)
+    try:
+        rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
+        return str(rows[0][0]) if rows else None
+    except sqlite3.OperationalError:
+        return None  # another process is just creating it
+    finally:
+        connection.close()
+
+
+def _unpack(tag: Any) -> Entry | None:
+    if not isinstance(tag, bytes) or len(tag) != _TAG.size or tag[0] != _TAG_FORMAT:
+        return None
+    return Entry(*_TAG.unpack(tag)[1:])
+
+
+def _advice(cause: BaseException) -> str:
+    text = str(cause).lower()
+    number = getattr(cause, "errno", None)
+    if "full" in text or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk i/o" in text:
+        return "free some space, or name another folder with $CP_CACHE_DIR or store="
+    if "readonly" in text or "unable to open" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "make the folder writable for this user, or name another one with $CP_CACHE_DIR or store="
+    if "locked" in text:
+        return f"another process has held its lock for {_LOCK_SECONDS} seconds; end it and run again"
+    if "malformed" in text or "not a database" in text:
+        return "its cache.db is damaged; move the folder away to compute its results again"
+    return "check the folder, or name another one with $CP_CACHE_DIR or store="

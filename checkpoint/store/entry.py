@@ -1,0 +1,105 @@
+"""What a store keeps, and the protocol that every store follows.
+
+A row is a task's key, perhaps with a suffix that pins a version of its code. An entry is its metadata and the
+frame of its value, committed together. Epochs count how often a row's key, or the whole task, was cleared.
+
+Next: store/disk.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from checkpoint.codec import Frame
+
+__all__ = ["Entry", "Epoch", "Store", "Write"]
+
+
+class Entry(NamedTuple):
+    """What is known of a result without reading it. Digests are 16 bytes each."""
+
+    #: Hash of the entry's epochs and its direct upstream's generations.
+    generation: bytes
+    #: Digest of the value's bytes; with the generation it is the version.
+    digest: bytes
+    #: Hash of the addresses and versions of what it was computed from, in order.
+    basis: bytes
+    #: Digest of the task's code at that time.
+    fingerprint: bytes
+    #: How long the runner took.
+    seconds: float
+    #: When it was stored, in seconds since 1970 (for people; nothing depends on it).
+    stored_at: float
+    #: Bytes of the frame.
+    size: int
+
+
+class Epoch(NamedTuple):
+    """How often a whole task and one of its keys were cleared."""
+
+    task: int
+    key: int
+
+
+class Write(NamedTuple):
+    """An entry to be stored: dropped if the epoch is no longer the current one."""
+
+    key: str
+    row: str
+    epoch: Epoch
+    entry: Entry
+    frame: Frame
+
+
+class Store(Protocol):
+    """Where entries live. Every method may be called from any thread and any process at any time.
+
+    All raise `StoreError` when the place cannot be read or written; none waits without end.
+    """
+
+    @property
+    def url(self) -> str:
+        """Address under which another process can open the same store."""
+        ...
+
+    def lookup(self, task: str, rows: Sequence[str]) -> dict[str, Entry]:
+        """Return the metadata of those rows that exist. Reads no values; about 1 us a row."""
+        ...
+
+    def scan(self, task: str) -> Iterator[tuple[str, Entry]]:
+        """Yield each row of a task and its metadata, in the order of the rows. Reads no values."""
+        ...
+
+    def epochs(self, task: str, keys: Sequence[str]) -> list[Epoch]:
+        """Return the epoch of each key, in order."""
+        ...
+
+    def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
+        """Return metadata, frame and whether the frame is a map of a file; None if there is no such row."""
+        ...
+
+    def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
+        """Commit entries in one transaction; False for each that was cleared since its epoch was read."""
+        ...
+
+    def clear(self, task: str, key: str | None = None) -> None:
+        """Raise the epoch of a key, or of the whole task, and remove what is there, in one transaction."""
+        ...
+
+    def quarantine(self, task: str, row: str) -> None:
+        """Set a damaged entry aside; the row is missing afterwards."""
+        ...
+
+    def tasks(self) -> list[str]:
+        """Return the names of the tasks that have a place here, sorted."""
+        ...
+
+    def directory(self, task: str, row: str) -> Path:
+        """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
+        ...
+
+    def close(self) -> None:
+        """Close files and connections; the store opens them again when used."""
+        ...

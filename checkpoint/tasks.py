@@ -1,0 +1,759 @@
+"""Tasks: the decorators, and what they make.
+
+`@task` makes a `Task` of a body, `@memo` of a plain function; calling a Task binds arguments and gives a
+`TaskInstance`, which has run nothing; `@requires` says inside a body which instances' values the runner takes.
+
+Next: cli.py
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import os
+import types
+import warnings
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    final,
+    overload,
+)
+
+import xxhash
+
+from checkpoint import codec, keys, worker
+from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
+from checkpoint.fingerprint import Source, current_policy
+from checkpoint.fingerprint import digest as fingerprint_of
+from checkpoint.graph import Instance, Item, Runner, instances_in
+from checkpoint.lineage import below, key_of
+from checkpoint.options import TaskOptions
+from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
+from checkpoint.runs import run_report as _run_report
+from checkpoint.runs import run_values as _run_values
+from checkpoint.store import current_store
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CachedCall", "Task", "TaskInstance", "memo", "requires", "run", "run_async", "run_report", "task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+D = TypeVar("D")
+K = TypeVar("K")
+
+#: True while a body is evaluated: calls of tasks then only make instances.
+_is_evaluating: ContextVar[bool] = ContextVar("checkpoint_is_evaluating", default=False)
+_task_numbers = itertools.count()
+_CAPTURED = "$captured"
+
+
+@final
+class TaskInstance(Instance, Generic[R_co]):
+    """A task bound to arguments. Hashable; equal to another one of the same task and key; runs nothing by itself.
+
+    `instance["k"]` and `instance[0]` are parts of its value, for use in `requires` and `memo`.
+    """
+
+    __slots__ = ("_evaluated", "key", "task", "values")
+
+    task: Task[..., R_co]
+
+    def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
+        self.task = task
+        self.key = key
+        self.values = values
+        self._evaluated: Runner | None = None
+
+    __iter__ = None  # else Python would count up indices for ever
+    __contains__ = None
+
+    def __getitem__(self, index: Any) -> Item:
+        return Item(self, (index,))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TaskInstance):
+            return NotImplemented
+        return self.key == other.key and self.task.name == other.task.name
+
+    def __hash__(self) -> int:
+        return hash(self.key) ^ hash(self.task.name)
+
+    def __repr__(self) -> str:
+        return self.task._describe(self)
+
+    def __copy__(self) -> TaskInstance[R_co]:
+        return self
+
+    def __deepcopy__(self, memory: object) -> TaskInstance[R_co]:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.task, self.key, self.values)
+
+    def reduce_to_key(self) -> tuple[Any, ...]:
+        """Return what pickles this instance without its arguments."""
+        return _restored, (self.task, self.key, None)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by parameter name, defaults filled in; a copy."""
+        return self.task._arguments_of(self)
+
+    def evaluate(self) -> Runner:
+        """Evaluate the body; used by the engine."""
+        runner, self._evaluated = self._evaluated, None
+        return runner if runner is not None else self.task._evaluate(self)
+
+    def run(self, **options: Unpack[RunOptions]) -> R_co:
+        """Compute what is missing below this instance, in parallel, and return its value.
+
+        Options, costs and errors are those of `checkpoint.run`.
+        """
+        value: R_co = _run_values(self, options)
+        return value
+
+    async def run_async(self, **options: Unpack[RunOptions]) -> R_co:
+        """Do the same as `run` without blocking the event loop: the run is driven from another thread.
+
+        Cancelling the wait does not stop the run.
+        """
+        value: R_co = await run_async(self, **options)
+        return value
+
+    def plan(self, **options: Unpack[RunOptions]) -> Forecast:
+        """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
+        return forecast(self, options)
+
+    def result(self) -> R_co:
+        """Return the stored value, whether or not something it was computed from was cleared since.
+
+        Raises:
+            NotCachedError: (a KeyError) there is none, or it is damaged.
+        """
+        store = current_store()
+        found = store.read(self.task.name, self.row)
+        if found is not None:
+            try:
+                value: R_co = codec.decode(found[1], codec=self.task.codec, is_mapped=found[2])[0]
+                return value
+            except DamagedEntryError as damage:
+                store.quarantine(self.task.name, self.row)
+                text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
+                warnings.warn(text, DamagedEntryWarning, stacklevel=2)
+        raise NotCachedError(repr(self))
+
+    def is_cached(self) -> bool:
+        """Tell whether the store has a value (see `plan` for whether it is still fresh). One read, no decoding."""
+        return bool(current_store().lookup(self.task.name, [self.row]))
+
+    def clear(self, *, downstream: bool = False) -> None:
+        """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
+
+        Args:
+            downstream: discard at once what was computed from it, directly or not (reads every entry's head).
+        """
+        store = current_store()
+        consumers = below(store, self.task.name, self.key) if downstream else []
+        store.clear(self.task.name, self.key)
+        for name, row in consumers:
+            store.clear(name, key_of(row))
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this instance's own files, kept and cleared with its value; made by `task_directory()`."""
+        return current_store().directory(self.task.name, self.row)
+
+
+def _restored(task: Task[..., R], key: str, values: tuple[Any, ...] | None) -> TaskInstance[R]:
+    return TaskInstance(task, key, values)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CachedCall:
+    """A call whose result is in the store. `seconds` is how long it took, `size` is in bytes."""
+
+    arguments: Mapping[str, Any]
+    stored_at: float
+    seconds: float
+    size: int
+
+
+@final
+class Task(Generic[P, R]):
+    """A function whose calls are kept. Made by `task` and `memo`; call it to bind arguments.
+
+    Thread-safe. In a class it works as a method where `self` can be part of a key (a dataclass, an enum member):
+    `self` is then an argument like any other.
+    """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any], options: TaskOptions, *, is_memo: bool) -> None:
+        self._set_up(function, options, is_memo)
+
+    def _set_up(self, function: Callable[..., Any], options: TaskOptions, is_memo: bool) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._options = options
+        self._is_memo = is_memo
+        #: The name under which results are kept.
+        self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
+        self._signature = keys.Signature(function, self.name)
+        self._source = Source(function)
+        self._captured: str | None = None
+        self._fingerprint: str | None = None
+        self._reference: worker.TaskReference | None = None
+        self._has_warned = False
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskInstance[R]:
+        """Bind arguments. At top level the body is evaluated at once, so bad arguments raise here.
+
+        Raises:
+            TypeError: the arguments don't fit the parameters.
+            UnkeyableError: (a TypeError) an argument cannot be part of a key; and what the body raises.
+        """
+        values = self._signature.bind(args, kwargs)
+        key = self._signature.key(values)
+        captured = self._captured if self._captured is not None else self._capture()
+        if captured:
+            key = "{" + captured + ("," if len(key) > 2 else "") + key[1:]
+        if not all(map(keys.is_immutable, values)):
+            values = tuple([keys.snapshot(value) for value in values])
+        instance: TaskInstance[R] = TaskInstance(self, key, values)
+        if not _is_evaluating.get():
+            instance._evaluated = self._evaluate(instance)
+        return instance
+
+    @overload
+    def __get__(self, owner: None, kind: type | None = None) -> Task[P, R]: ...
+    @overload
+    def __get__(self, owner: object, kind: type | None = None) -> Callable[..., TaskInstance[R]]: ...
+    def __get__(self, owner: object, kind: type | None = None) -> Any:
+        return self if owner is None else types.MethodType(self, owner)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return worker.resolve, (self.reference,)
+
+    def __copy__(self) -> Task[P, R]:
+        return self
+
+    def __deepcopy__(self, memory: object) -> Task[P, R]:
+        return self
+
+    # --- what is kept ---
+
+    def clear(self) -> None:
+        """Discard all results of this task; what was computed from them is computed again by the next run."""
+        current_store().clear(self.name)
+
+    def entries(self) -> Iterator[CachedCall]:
+        """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
+        for row, entry in current_store().scan(self.name):
+            arguments = keys.decode(key_of(row))
+            arguments.pop(_CAPTURED, None)
+            yield CachedCall(arguments, entry.stored_at, entry.seconds, entry.size)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas
+
+        calls = list(self.entries())
+        columns: dict[str, list[Any]] = {name: [call.arguments.get(name) for call in calls] for name in self._signature.names}
+        columns["stored_at"] = pandas.to_datetime([call.stored_at for call in calls], unit="s", utc=True)  # type: ignore[assignment]
+        columns["seconds"] = [call.seconds for call in calls]
+        columns["size"] = [call.size for call in calls]
+        return pandas.DataFrame(columns)
+
+    # --- what the kernel asks ---
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the task's code, or of its pinned version: 32 hex digits."""
+        if self._fingerprint is None:
+            pinned = self._options.version
+            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
+            parts += [fingerprint_of(_plain(thing)) for thing in self._options.depends_on]
+            self._fingerprint = parts[0] if len(parts) == 1 and pinned is None else _hash(*parts)
+        return self._fingerprint
+
+    @property
+    def row_suffix(self) -> str:
+        """What tells versions of the code apart in the store."""
+        if self._options.version is not None:
+            return f"#v{self._options.version}"
+        return f"#{self.fingerprint}" if current_policy().resolve(self._options.on_change) == "rerun" else ""
+
+    def should_warn_of_change(self) -> bool:
+        """Tell whether a change of code is to be warned of; true at most once."""
+        if self._has_warned or current_policy().resolve(self._options.on_change) != "warn":
+            return False
+        self._has_warned = True
+        return True
+
+    @property
+    def codec(self) -> codec.Codec | None:
+        """How results are turned into bytes; None for pickle."""
+        return self._options.codec
+
+    @property
+    def level(self) -> int | None:
+        """The zstandard level of results; None for no compression."""
+        return self._options.level
+
+    @property
+    def max_concurrency(self) -> int | None:
+        """How many instances may run at once in a run."""
+        return self._options.max_concurrency
+
+    @property
+    def pool(self) -> str | None:
+        """The named resource that an instance holds while it runs."""
+        return self._options.pool
+
+    @property
+    def retries(self) -> int:
+        """How often a failed instance is tried again."""
+        return self._options.retries
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds after which a runner is stopped."""
+        return self._options.timeout
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether results are kept."""
+        return self._options.is_stored
+
+    # --- between processes ---
+
+    @property
+    def reference(self) -> worker.TaskReference:
+        """How this task is named to another process."""
+        if self._reference is None:
+            function = self._function
+            options = (self._is_memo, self.name, *(repr(getattr(self._options, field)) for field in _COMPARED))
+            digest = _hash(self.fingerprint, *map(str, options))
+            token = f"{os.getpid()}.{next(_task_numbers)}.{digest}"
+            self._reference = worker.TaskReference(function.__module__, function.__qualname__, digest, token)
+            worker.known_tasks[token] = self
+        return self._reference
+
+    def by_value(self) -> bytes:
+        """Return the task as dill bytes, for a process that cannot import it."""
+        import dill
+
+        state = (self._function, self._options, self._is_memo, self.fingerprint, self._capture(), self.reference, self.name)
+        data: bytes = dill.dumps(state, protocol=5, recurse=True)
+        return data
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        function, options, is_memo, fingerprint, captured, reference, name = state
+        self._set_up(function, options, is_memo)
+        self._fingerprint, self._captured, self._reference, self.name = fingerprint, captured, reference, name
+
+    def restore(self, key: str, values: tuple[Any, ...]) -> TaskInstance[R]:
+        """Return the instance of a key and its values, as another process bound them."""
+        return TaskInstance(self, key, values)
+
+    # --- bodies ---
+
+    def _evaluate(self, instance: TaskInstance[R]) -> Runner:
+        values = instance.values
+        if values is None:
+            raise RuntimeError(f"{instance!r} came without its arguments and cannot be evaluated here")
+        if not all(map(keys.is_immutable, values)):
+            values = tuple([keys.snapshot(value) for value in values])
+        if self._is_memo:
+            is_dependent = next(instances_in(values), None) is not None
+            return Runner(self._call, (values,)) if is_dependent else Runner(functools.partial(self._call, values))
+        token = _is_evaluating.set(True)
+        try:
+            made = self._signature.call(self._function, values)
+        finally:
+            _is_evaluating.reset(token)
+        if isinstance(made, Runner):
+            return made
+        if not callable(made) or isinstance(made, (type, Task)):
+            if inspect.iscoroutine(made):
+                made.close()
+            raise TypeError(
+                f"the body of task {self.name} must return the function that computes its result, not {name_of(made)}; "
+                "define and return a function, or use @memo for a function that computes directly"
+            )
+        return Runner(made)
+
+    def _call(self, values: tuple[Any, ...]) -> Any:
+        return self._signature.call(self._function, values)
+
+    def _capture(self) -> str:
+        """Return the text of what a closure has captured: two closures of one name are two sets of results."""
+        if self._captured is None:
+            self._captured = ""  # a task that captures itself ends here
+            captured = _captured_values(self._function, {id(self)})
+            if captured:
+                self._captured = f'"{_CAPTURED}":{keys.encode(captured)}'
+        return self._captured
+
+    def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
+        if instance.values is not None:
+            return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
+        arguments: dict[str, Any] = keys.decode(instance.key)
+        arguments.pop(_CAPTURED, None)
+        return arguments
+
+    def _describe(self, instance: TaskInstance[Any]) -> str:
+        arguments = instance.arguments
+        shown = ", ".join(f"{name}={_shown(value)}" for name, value in arguments.items())
+        return f"{self.__qualname__.rpartition('>.')[2]}({shown})"
+
+
+#: Options that another process's copy of a task must agree on.
+_COMPARED = ("level", "version", "on_change", "timeout", "is_stored")
+
+
+def _hash(*parts: str) -> str:
+    return xxhash.xxh3_128_hexdigest("\n".join(parts).encode("utf-8", "surrogatepass"))
+
+
+def _plain(thing: object) -> object:
+    return thing.__wrapped__ if isinstance(thing, Task) else thing
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, TaskInstance):
+        return f"{value.task.__qualname__}(...)"
+    text = repr([value[0], ...]) if type(value) is list and len(value) > 20 else repr(value)
+    return text if len(text) <= 60 else text[:40] + "..." + text[-12:]
+
+
+def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, Any]:
+    """Return what is known of the variables that a function captured; what has no key is left out."""
+    found: dict[str, Any] = {}
+    code = getattr(function, "__code__", None)
+    for name, cell in zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=True):
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue  # not assigned yet
+        if id(value) in seen:
+            continue
+        if isinstance(value, (Task, types.FunctionType)):
+            plain = value._function if isinstance(value, Task) else value
+            inner = _captured_values(plain, {*seen, id(value)})
+            found[name] = {"code": fingerprint_of(plain), "captured": inner} if inner or plain is value else value.name
+            continue
+        try:
+            keys.encode(value)
+        except UnkeyableError:
+            continue
+        found[name] = value
+    return found
+
+
+def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
+    key = instance.key
+    return [instance.task.name, key if len(key) <= 120 else xxhash.xxh3_128_hexdigest(key)]
+
+
+keys.register(TaskInstance, "task", _encode_instance)
+
+
+# --- decorators ------------------------------------------------------------------------------------------
+
+
+class _TaskDecorator(Protocol):
+    @overload
+    def __call__(self, body: Callable[P, Callable[[], Coroutine[Any, Any, R]]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, body: Callable[P, Callable[[], R]], /) -> Task[P, R]: ...
+
+
+class _MemoDecorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, R]], /) -> Task[..., R]: ...
+    @overload
+    def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
+
+
+class _Options(Protocol):
+    """The options of `task` and `memo`, in one place."""
+
+    def __call__(
+        self,
+        *,
+        compress: bool | int = False,
+        max_concurrency: int | None = None,
+        version: int | str | None = None,
+        on_change: Literal["warn", "rerun", "ignore"] | None = None,
+        depends_on: Iterable[object] = (),
+        retries: int = 0,
+        timeout: float | None = None,
+        pool: str | None = None,
+        name: str | None = None,
+        store: bool = True,
+        codec: Literal["pickle", "json"] | codec.Codec | None = None,
+    ) -> _TaskDecorator: ...
+
+
+@overload
+def task(body: Callable[P, Callable[[], Coroutine[Any, Any, R]]], /) -> Task[P, R]: ...
+@overload
+def task(body: Callable[P, Callable[[], R]], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    compress: bool | int = False,
+    max_concurrency: int | None = None,
+    version: int | str | None = None,
+    on_change: Literal["warn", "rerun", "ignore"] | None = None,
+    depends_on: Iterable[object] = (),
+    retries: int = 0,
+    timeout: float | None = None,
+    pool: str | None = None,
+    name: str | None = None,
+    store: bool = True,
+    codec: Literal["pickle", "json"] | codec.Codec | None = None,
+) -> _TaskDecorator: ...
+def task(
+    body: Callable[..., Any] | None = None,
+    /,
+    *,
+    compress: bool | int = False,
+    max_concurrency: int | None = None,
+    version: int | str | None = None,
+    on_change: Literal["warn", "rerun", "ignore"] | None = None,
+    depends_on: Iterable[object] = (),
+    retries: int = 0,
+    timeout: float | None = None,
+    pool: str | None = None,
+    name: str | None = None,
+    store: bool = True,
+    codec: Literal["pickle", "json"] | codec.Codec | None = None,
+) -> Any:
+    """Make a task of a body: a function that plans, and returns the function (the runner) that computes.
+
+    Used bare, `@task`, or with options, `@task(compress=True)`. Creates nothing on disk.
+
+    Args:
+        body: a pure function of its arguments; it may be evaluated more than once, in other processes too.
+        compress: keep results compressed with zstandard: True for level 3, or a level from -7 to 22.
+        max_concurrency: at most so many instances of this task run at once in a run.
+        version: pins the code by hand: edits of the code no longer matter, another version computes again.
+        on_change: what to do with results of edited code: "warn" (once per process) and use them, "rerun", "ignore".
+        depends_on: functions, classes, modules or plain values whose change counts as a change of this task.
+        retries: how often a failed instance is tried again in a run.
+        timeout: seconds after which a runner is stopped, in processes that checkpoint started; elsewhere it is
+            noted in the log and the result is kept.
+        pool: a resource shared by several tasks; `run(pools={name: size})` says how many may hold it (default 1).
+        name: the name under which results are kept, instead of module and function.
+        store: False for a result that is not kept: each consumer computes it in its own process.
+        codec: "json" for results that other programs read, or an object with `name`, `encode` and `decode`.
+
+    Raises:
+        TypeError, ValueError: the body is no plain function, or an option cannot be.
+    """
+    given = {
+        "compress": compress, "max_concurrency": max_concurrency, "version": version, "on_change": on_change,
+        "depends_on": depends_on, "retries": retries, "timeout": timeout, "pool": pool, "name": name, "store": store,
+        "codec": codec,
+    }  # fmt: skip
+    decorate = functools.partial(_make, given, False)
+    return decorate if body is None else decorate(body)
+
+
+@overload
+def memo(function: Callable[..., Coroutine[Any, Any, R]], /) -> Task[..., R]: ...
+@overload
+def memo(function: Callable[..., R], /) -> Task[..., R]: ...
+@overload
+def memo(
+    *,
+    compress: bool | int = False,
+    max_concurrency: int | None = None,
+    version: int | str | None = None,
+    on_change: Literal["warn", "rerun", "ignore"] | None = None,
+    depends_on: Iterable[object] = (),
+    retries: int = 0,
+    timeout: float | None = None,
+    pool: str | None = None,
+    name: str | None = None,
+    store: bool = True,
+    codec: Literal["pickle", "json"] | codec.Codec | None = None,
+) -> _MemoDecorator: ...
+def memo(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
+    """Make a task of a plain function: what it returns is the result.
+
+    Instances among its arguments, at any depth of lists, tuples and dicts, are its dependencies: the function is
+    called with their values. The options are those of `task`.
+
+    Raises:
+        TypeError, ValueError: it is no plain function, or an option cannot be.
+    """
+    unknown = sorted(set(given) - set(_DEFAULTS))
+    if unknown:
+        raise TypeError(f"memo() has no option {unknown[0]!r}; it has {', '.join(_DEFAULTS)}")
+    decorate = functools.partial(_make, {**_DEFAULTS, **given}, True)
+    return decorate if function is None else decorate(function)
+
+
+_DEFAULTS: dict[str, Any] = dict(task.__kwdefaults__)
+
+
+def _make(given: Mapping[str, Any], is_memo: bool, function: Any) -> Task[..., Any]:
+    decorator = "memo" if is_memo else "task"
+    if isinstance(function, Task):
+        raise TypeError(f"@{decorator}: {function.name} is a task already")
+    if not isinstance(function, (types.FunctionType, functools.partial)) or not hasattr(function, "__qualname__"):
+        raise TypeError(f"@{decorator} takes a function, not {name_of(function)}: {function!r}")
+    name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"@{decorator}: {name} is a generator, whose values cannot be kept; return a list")
+    if inspect.iscoroutinefunction(function) and not is_memo:
+        raise TypeError(
+            f"@task: the body of {name} plans and must be a plain function; "
+            "make the runner inside it `async def`, or use @memo"
+        )
+    return Task(function, TaskOptions.of(name, **given), is_memo=is_memo)
+
+
+@overload
+def requires(
+    required: TaskInstance[D], /
+) -> Callable[[Callable[Concatenate[D, P], R]], Callable[P, R]]: ...
+@overload
+def requires(
+    required: list[TaskInstance[D]], /
+) -> Callable[[Callable[Concatenate[list[D], P], R]], Callable[P, R]]: ...
+@overload
+def requires(
+    required: dict[K, TaskInstance[D]], /
+) -> Callable[[Callable[Concatenate[dict[K, D], P], R]], Callable[P, R]]: ...
+@overload
+def requires(required: Any, /) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
+def requires(required: Any, /) -> Any:
+    """Say, inside a body, which values a runner takes: one more argument, before those of decorators below.
+
+    Args:
+        required: an instance, a part of one (`instance["k"]`), or lists, tuples and dicts of these at any depth,
+            which arrive in the same shape. Plain values among them are passed as they are.
+
+    Raises:
+        TypeError: there is no instance in it, or a task, function or class, which somebody forgot to call.
+    """
+    _check_required(required, "")
+    is_empty = type(required) in (list, tuple, dict) and not required
+    if not is_empty and next(instances_in(required), None) is None:
+        raise TypeError(f"requires() takes task instances; {name_of(required)} {_shown(required)} is or holds none")
+
+    def decorate(function: Callable[..., Any]) -> Runner:
+        if isinstance(function, Runner):
+            return Runner(function.function, (required, *function.requirements))
+        if not callable(function) or isinstance(function, Task):
+            raise TypeError(f"@requires decorates the function that computes, not {name_of(function)}")
+        return Runner(function, (required,))
+
+    return decorate
+
+
+def _check_required(structure: Any, path: str) -> None:
+    if type(structure) in (list, tuple):
+        for index, part in enumerate(structure):
+            _check_required(part, f"{path}[{index}]")
+    elif type(structure) is dict:
+        for name, part in structure.items():
+            _check_required(part, f"{path}[{name!r}]")
+    elif isinstance(structure, (Task, Runner, type, types.FunctionType, types.GeneratorType)):
+        advice = "call it" if callable(structure) else "make a list of it"
+        raise TypeError(f"requires() takes task instances{path and f', at {path}'}, not {name_of(structure)}; {advice}")
+
+
+# --- running ---------------------------------------------------------------------------------------------
+
+
+@overload
+def run(instances: TaskInstance[R], **options: Unpack[RunOptions]) -> R: ...
+@overload
+def run(instances: list[TaskInstance[R]], **options: Unpack[RunOptions]) -> list[R]: ...
+@overload
+def run(instances: tuple[TaskInstance[R], ...], **options: Unpack[RunOptions]) -> tuple[R, ...]: ...
+@overload
+def run(instances: dict[K, TaskInstance[R]], **options: Unpack[RunOptions]) -> dict[K, R]: ...
+@overload
+def run(
+    instances: Sequence[Any] | Mapping[Any, Any] | Item, **options: Unpack[RunOptions]
+) -> Any: ...
+def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
+    """Compute what is missing below instances and return their values in the same shape.
+
+    Args:
+        instances: an instance, or lists, tuples and dicts of instances at any depth.
+        executor: None for a process pool of our own (this thread, if at most one instance is to be computed);
+            "serial", "threads", "processes", "async"; or an executor of yours, which stays open.
+        max_workers: how many instances run at once; default the number of processors, for "async" 100.
+        on_error: "raise" stops submitting at the first failure, waits for what runs and raises the original
+            exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.
+        pools: sizes of named resources, `{"gpu": 2}`; 1 for a pool that is not given.
+        limits: max_concurrency by task or task name, for this run.
+        progress: show a bar; default only on a terminal and in a notebook.
+        store: folder or URL of another store than the current one.
+        on_change: "warn", "rerun" or "ignore", for this run.
+        traits: `ExecutorTraits` of an executor of yours.
+        observers: more consumers of the run's events.
+
+    Raises:
+        the exception of the first task that failed, with a note that names the instance.
+        TaskTimeoutError, TaskLostError: an instance was stopped, or its worker died.
+        StoreError: the store cannot be read or written.
+        TypeError, ValueError: something that is no instance, or an option that cannot be.
+        KeyboardInterrupt: on Ctrl-C, after what runs is finished and kept; at once on a second one.
+
+    Notes:
+        Thread-safe. Inside a runner it computes in that same worker, one after the other. Cost of a warm run: about
+        10 us per instance of the graph; the values of the given instances are read, no others.
+    """
+    return _run_values(instances, options)
+
+
+def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
+    """Do what `run` does and return a `RunReport`; its `value` gives the values, or raises what failed.
+
+    Arguments and errors are those of `run`, but failures of tasks are in the report.
+    """
+    return _run_report(instances, options)
+
+
+def run_async(instances: Any, **options: Unpack[RunOptions]) -> Awaitable[Any]:
+    """Do what `run` does without blocking the event loop: the run is driven from another thread.
+
+    Cancelling the wait does not stop the run.
+    """
+    import asyncio
+
+    return asyncio.to_thread(run, instances, **options)

@@ -1,0 +1,46 @@
+"""Versions: what identifies a computed value, and what an entry says it was computed from.
+
+    address     digest of task name and key                                      16 bytes
+    generation  hash of an instance's epochs and its upstream's generations      16 bytes
+    version     address + generation + digest of the value's bytes               48 bytes
+    basis       hash of the upstream's versions, in order                        16 bytes
+
+An entry is fresh when its basis is the hash of its upstream's current versions. A clear changes the generation of
+everything below; any other recomputation that gives the same bytes keeps the version. No clock, nothing random.
+
+Next: plan.py
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import xxhash
+
+from checkpoint.graph import Instance
+from checkpoint.store import Epoch
+
+__all__ = ["address_of", "basis_of", "generation_of", "version_of"]
+
+
+def address_of(instance: Instance) -> bytes:
+    """Return what stands for an instance's task name and key, whatever the version of its code."""
+    text = f"{instance.task.name}\n{instance.key}"
+    return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def version_of(address: bytes, generation: bytes, digest: bytes) -> bytes:
+    """Return the version of a value computed at an address."""
+    return address + generation + digest
+
+
+def basis_of(upstream: Iterable[bytes]) -> bytes:
+    """Return the hash of upstream versions."""
+    return xxhash.xxh3_128_digest(b"".join(upstream))
+
+
+def generation_of(epoch: Epoch, upstream: Iterable[bytes]) -> bytes:
+    """Return the generation of a value from its epoch and the versions of its upstream."""
+    cleared = struct.pack("<QQ", *epoch)
+    return xxhash.xxh3_128_digest(cleared + b"".join([version[16:32] for version in upstream]))

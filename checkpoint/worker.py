@@ -1,0 +1,653 @@
+"""Worker: what happens to a batch of instances where it is computed.
+
+It evaluates a body for its arguments, reads the inputs from the store, calls the runner, writes the result to the
+store, and reports back. What comes back is small and plain: never a result and, between processes, never a user's
+exception as such, so neither can break or hang an executor.
+
+What travels to another process: names of tasks and their arguments. A task that the other process cannot import in
+the same form is asked for (`Kind.UNKNOWN`) and then sent along as dill bytes, once per process.
+
+Must not know: graphs, plans, limits, retries.
+
+Next: executors.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import faulthandler
+import functools
+import importlib
+import inspect
+import io
+import os
+import pickle
+import signal
+import struct
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextvars import ContextVar, copy_context
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from checkpoint import codec
+from checkpoint.errors import (
+    DamagedEntryError,
+    StoreError,
+    TaskFailedError,
+    TaskTimeoutError,
+    UnknownTaskError,
+)
+from checkpoint.fingerprint import Policy, current_policy, policy_in_force
+from checkpoint.graph import Instance, Runner, with_values
+from checkpoint.store import Entry, Epoch, Store, Write, open_store, store_at
+from checkpoint.version import address_of, basis_of, generation_of, version_of
+
+__all__ = [
+    "Failure",
+    "Job",
+    "Kind",
+    "Report",
+    "TaskReference",
+    "is_inside_runner",
+    "known_tasks",
+    "pack",
+    "resolve",
+    "serve",
+    "task_directory",
+    "unstored_value",
+    "work",
+    "work_async",
+]
+
+#: Results wait this long, or until they have this many bytes, to be committed together.
+_GROUP_SECONDS = 0.05
+_GROUP_BYTES = 256 * 1024
+#: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
+_GRACE_SECONDS = 5.0
+
+
+class Kind(enum.IntEnum):
+    """How a batch's instance ended."""
+
+    COMPUTED = 0
+    FAILED = 1
+    TIMED_OUT = 2
+    INTERRUPTED = 3
+    #: Inputs are not in the store, or damaged.
+    LACKS = 4
+    #: It was cleared while it was computed, so the result was not kept.
+    SUPERSEDED = 5
+    #: A task is not known in this process.
+    UNKNOWN = 6
+
+
+class Failure(NamedTuple):
+    """An exception in plain parts. `exception` is the object itself, its pickle, or None where it has none."""
+
+    type_name: str
+    message: str
+    traceback_text: str
+    exception: BaseException | bytes | None
+
+    def restore(self) -> BaseException:
+        """Return the original exception, or a TaskFailedError in its place."""
+        exception = self.exception
+        if isinstance(exception, bytes):
+            try:
+                exception = pickle.loads(exception)
+            except Exception:
+                exception = None
+        if isinstance(exception, Exception):
+            return exception
+        return TaskFailedError(self.type_name, self.message, self.traceback_text)
+
+
+class Report(NamedTuple):
+    """What is reported of one instance. `place` is host-local: "process 123"."""
+
+    kind: Kind
+    generation: bytes = b""
+    digest: bytes = b""
+    seconds: float = 0.0
+    size: int = 0
+    place: str = ""
+    failure: Failure | None = None
+    #: (task name, key, reason or "") of each missing input; the unknown task's token for UNKNOWN.
+    lacking: tuple[tuple[str, str, str], ...] = ()
+
+
+class Job(NamedTuple):
+    """One instance to be computed, with its runner where that is at hand."""
+
+    instance: Instance
+    runner: Runner | None = None
+
+
+@final
+class _Place(NamedTuple):
+    store: Store
+    instance: Instance
+
+
+_inside: ContextVar[_Place | None] = ContextVar("checkpoint_inside", default=None)
+
+
+def is_inside_runner() -> bool:
+    """Tell whether the caller is a runner that checkpoint called."""
+    return _inside.get() is not None
+
+
+def task_directory() -> Path:
+    """Return the folder of the instance that is being computed, creating it.
+
+    It stays as long as the instance's result and goes when that is cleared; what an interrupted attempt left there
+    is there for the next one.
+
+    Raises:
+        RuntimeError: not called from a runner.
+    """
+    place = _inside.get()
+    if place is None:
+        raise RuntimeError("task_directory() was called outside of a runner; use instance.directory there")
+    folder = place.store.directory(place.instance.task.name, place.instance.row)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+# --- inputs ----------------------------------------------------------------------------------------------
+
+
+@final
+class _Inputs:
+    """The values that one runner needs, and the versions they have. Instances that aren't stored are computed here."""
+
+    def __init__(self, store: Store) -> None:
+        self.values: dict[Instance, Any] = {}
+        self.versions: dict[Instance, bytes] = {}
+        self.lacking: list[tuple[str, str, str]] = []
+        self._store = store
+
+    def load(self, wanted: Sequence[Instance]) -> None:
+        runners: dict[Instance, Runner] = {}
+        pending = list(reversed(wanted))
+        while pending:
+            instance = pending[-1]
+            if instance in self.versions:
+                pending.pop()
+            elif instance.task.is_stored:
+                self._read(instance)
+            else:
+                runner = runners.get(instance) or runners.setdefault(instance, instance.evaluate())
+                unloaded = [above for above in runner.upstream() if above not in self.versions]
+                if unloaded:
+                    pending.extend(reversed(unloaded))
+                else:
+                    self._compute(instance, runner)
+
+    def _read(self, instance: Instance) -> None:
+        self.versions[instance] = b""
+        task = instance.task
+        found = self._store.read(task.name, instance.row)
+        if found is None:
+            self.lacking.append((task.name, instance.key, ""))
+            return
+        entry, frame, is_mapped = found
+        try:
+            value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+        except DamagedEntryError as damage:
+            self._store.quarantine(task.name, instance.row)
+            self.lacking.append((task.name, instance.key, damage.reason))
+            return
+        self.values[instance] = value
+        self.versions[instance] = version_of(address_of(instance), entry.generation, digest)
+
+    def _compute(self, instance: Instance, runner: Runner) -> None:
+        upstream = [self.versions[above] for above in runner.upstream()]
+        (epoch,) = self._store.epochs(instance.task.name, [instance.key])
+        generation = generation_of(epoch, upstream)
+        self.versions[instance] = version_of(address_of(instance), generation, basis_of(upstream))
+        if not self.lacking:
+            token = _inside.set(_Place(self._store, instance))
+            try:
+                value = runner.function(*self.arguments(runner))
+                self.values[instance] = _awaited(value) if inspect.isawaitable(value) else value
+            except Exception as error:
+                error.add_note(f"in {instance!r}, which is not stored and was computed for its consumer")
+                raise
+            finally:
+                _inside.reset(token)
+
+    def arguments(self, runner: Runner) -> list[Any]:
+        return [with_values(requirement, self.values.__getitem__) for requirement in runner.requirements]
+
+
+
+def unstored_value(store: Store, instance: Instance) -> Any:
+    """Compute an instance that isn't stored, and what it needs of the same kind, in the calling thread.
+
+    Raises:
+        LookupError: inputs are missing; args[0] is what `Report.lacking` says.
+    """
+    inputs = _Inputs(store)
+    with open_store(store):
+        inputs.load([instance])
+    if inputs.lacking:
+        raise LookupError(tuple(inputs.lacking))
+    return inputs.values[instance]
+
+
+def _awaited(awaitable: Awaitable[Any]) -> Any:
+    """Wait for an awaitable in an event loop of its own, in another thread where this one has a running loop."""
+    import asyncio
+
+    async def wait() -> Any:
+        return await awaitable
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    outcome: list[Callable[[], Any]] = []
+    context = copy_context()
+    thread = threading.Thread(target=lambda: outcome.append(_captured(lambda: context.run(asyncio.run, wait()))))
+    thread.start()
+    thread.join()
+    return outcome[0]()
+
+
+def _captured(call: Callable[[], Any]) -> Callable[[], Any]:
+    try:
+        value = call()
+    except BaseException as error:
+        return lambda raised=error: _raise(raised)
+    return lambda: value
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+# --- one batch -------------------------------------------------------------------------------------------
+
+
+@final
+class _Batch:
+    """Reports of some jobs in their order; results are committed in groups, so a kill loses at most the last."""
+
+    def __init__(self, store: Store, jobs: Sequence[Job], is_local: bool) -> None:
+        self.store = store
+        self.reports: list[Report | None] = [None] * len(jobs)
+        self._is_local = is_local
+        self._place = f"process {os.getpid()}"
+        self._pending: dict[str, list[tuple[int, Write, Report]]] = {}
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._epochs = self._read_epochs(jobs)
+
+    def _read_epochs(self, jobs: Sequence[Job]) -> dict[Instance, Epoch]:
+        by_task: dict[str, list[Instance]] = {}
+        for job in jobs:
+            by_task.setdefault(job.instance.task.name, []).append(job.instance)
+        return {
+            instance: epoch
+            for name, instances in by_task.items()
+            for instance, epoch in zip(
+                instances, self.store.epochs(name, [instance.key for instance in instances]), strict=True
+            )
+        }
+
+    def inputs(self, position: int, runner: Runner) -> _Inputs | None:
+        """Load what a runner needs; None, and a report, if something is missing."""
+        inputs = _Inputs(self.store)
+        if runner.requirements:
+            inputs.load(runner.upstream())
+            if inputs.lacking:
+                self.reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
+                return None
+        return inputs
+
+    def keep(self, position: int, job: Job, runner: Runner, inputs: _Inputs, value: Any, seconds: float) -> None:
+        """Encode a result and put it among those to be committed."""
+        instance, task, epoch = job.instance, job.instance.task, self._epochs[job.instance]
+        upstream = runner.upstream() if runner.requirements else []
+        versions = [inputs.versions[above] for above in upstream]
+        head = [[above.task.name, above.row] for above in upstream] or None
+        frame = codec.encode(value, repr(instance), codec=task.codec, level=task.level, head=head)
+        generation = generation_of(epoch, versions)
+        fingerprint = bytes.fromhex(task.fingerprint)
+        entry = Entry(generation, frame.digest, basis_of(versions), fingerprint, seconds, time.time(), frame.size)
+        report = Report(Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place)
+        write = Write(instance.key, instance.row, epoch, entry, frame)
+        self._pending.setdefault(task.name, []).append((position, write, report))
+        self._pending_bytes += frame.size
+        now = time.monotonic()
+        self._pending_since = self._pending_since or now
+        if self._pending_bytes > _GROUP_BYTES or now - self._pending_since > _GROUP_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what is pending."""
+        pending, self._pending = self._pending, {}
+        self._pending_bytes, self._pending_since = 0, 0.0
+        for name, group in pending.items():
+            try:
+                kept = self.store.write(name, [write for _, write, _ in group])
+            except Exception as error:
+                for position, _, _ in group:
+                    self.fail(position, error)
+                continue
+            for (position, _, report), is_kept in zip(group, kept, strict=True):
+                self.reports[position] = report if is_kept else Report(Kind.SUPERSEDED)
+
+    def fail(self, position: int, error: BaseException, seconds: float = 0.0) -> None:
+        """Report an exception."""
+        kind = Kind.FAILED
+        if isinstance(error, KeyboardInterrupt):
+            kind = Kind.INTERRUPTED
+        elif isinstance(error, TaskTimeoutError):
+            kind = Kind.TIMED_OUT
+        failure = _failure_of(error, self._is_local)
+        self.reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure)
+
+    def finished(self) -> list[Report]:
+        """Commit the rest and return all reports; what was not begun counts as interrupted."""
+        self.commit()
+        return [report or Report(Kind.INTERRUPTED) for report in self.reports]
+
+
+def _failure_of(error: BaseException, is_local: bool) -> Failure:
+    text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
+    packed: BaseException | bytes | None = error
+    if not is_local:
+        try:
+            file = io.BytesIO()
+            codec.Pickler(file, 5).dump(error)
+            packed = file.getvalue()
+            copy = pickle.loads(packed)
+            if type(copy).__name__ != type(error).__name__ or str(copy) != str(error):
+                packed = None
+        except Exception:
+            packed = None
+    return Failure(type(error).__qualname__, _safe_text(error), text, packed)
+
+
+def _users_part(error: BaseException) -> Any:
+    """Return the traceback without the frames of this package at its top."""
+    trace = error.__traceback__
+    package = os.path.dirname(__file__)
+    while trace is not None and trace.tb_next and trace.tb_frame.f_code.co_filename.startswith(package):
+        trace = trace.tb_next
+    return trace
+
+
+def _safe_text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text cannot be made)"
+
+
+def work(
+    store: Store,
+    jobs: Sequence[Job],
+    policy: Policy,
+    *,
+    is_local: bool = True,
+    started: Callable[[int], None] | None = None,
+) -> list[Report]:
+    """Compute jobs one after the other in the calling thread; report on each, in order.
+
+    Args:
+        store: where inputs are and results go.
+        jobs: instances none of which requires another.
+        policy: what changed code means in this run.
+        is_local: the reports stay in this process, so exceptions need no pickling.
+        started: called with each position before it begins.
+
+    Notes:
+        Raises nothing of what a task raises, KeyboardInterrupt included: the jobs after it are not begun.
+    """
+    batch = _Batch(store, jobs, is_local)
+    with open_store(store), policy_in_force(policy):
+        for position, job in enumerate(jobs):
+            if started is not None:
+                started(position)
+            token = _inside.set(_Place(store, job.instance))
+            began = time.perf_counter()
+            try:
+                runner = job.runner or job.instance.evaluate()
+                inputs = batch.inputs(position, runner)
+                if inputs is not None:
+                    arguments = inputs.arguments(runner)
+                    began = time.perf_counter()
+                    with _time_limit(job.instance):
+                        value = runner.function(*arguments)
+                        if inspect.isawaitable(value):
+                            value = _awaited(value)
+                    batch.keep(position, job, runner, inputs, value, time.perf_counter() - began)
+            except BaseException as error:
+                batch.fail(position, error, time.perf_counter() - began)
+                if isinstance(error, KeyboardInterrupt):
+                    break
+            finally:
+                _inside.reset(token)
+            if _parent_is_gone.is_set():
+                break
+    return batch.finished()
+
+
+async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
+    """Compute one job in the running event loop: a coroutine there, a plain function in a thread beside it."""
+    import asyncio
+
+    batch = _Batch(store, [job], True)
+    began = time.perf_counter()
+    with open_store(store), policy_in_force(policy):
+        token = _inside.set(_Place(store, job.instance))
+        try:
+            runner = job.runner or job.instance.evaluate()
+            inputs = batch.inputs(0, runner)
+            if inputs is not None:
+                arguments = inputs.arguments(runner)
+                began = time.perf_counter()
+                async with asyncio.timeout(job.instance.task.timeout) as limit:
+                    if inspect.iscoroutinefunction(runner.function):
+                        value = await runner.function(*arguments)
+                    else:
+                        value = await asyncio.to_thread(runner.function, *arguments)
+                        if inspect.isawaitable(value):
+                            value = await value
+                batch.keep(0, job, runner, inputs, value, time.perf_counter() - began)
+        except BaseException as error:
+            seconds = job.instance.task.timeout
+            if isinstance(error, TimeoutError) and seconds is not None and limit.expired():
+                error = TaskTimeoutError(repr(job.instance), seconds)
+            batch.fail(0, error, time.perf_counter() - began)
+        finally:
+            _inside.reset(token)
+    return batch.finished()
+
+
+@contextlib.contextmanager
+def _time_limit(instance: Instance) -> Iterator[None]:
+    """Stop a runner after its task's timeout, where this process is a worker of ours."""
+    seconds = instance.task.timeout
+    if seconds is None or not _is_own_worker:
+        yield
+        return
+
+    def expire(number: int, frame: object) -> None:
+        raise TaskTimeoutError(repr(instance), seconds)
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # A C call that never returns to Python doesn't see the signal; this thread needs no Python to end the process.
+    faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True, file=_null())
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+# --- between processes -----------------------------------------------------------------------------------
+
+
+class TaskReference(NamedTuple):
+    """How a task is named to another process: where to import it, and the digest it must have there."""
+
+    module: str
+    qualname: str
+    digest: str
+    #: Tells tasks apart that no name can: closures, redefinitions.
+    token: str
+
+
+#: The tasks of this process by token.
+known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_received_tasks: list[Any] = []
+
+
+def resolve(reference: TaskReference) -> Any:
+    """Return the task that a reference names.
+
+    Raises:
+        UnknownTaskError: this process neither knows nor can import it in the same form.
+    """
+    task = known_tasks.get(reference.token)
+    if task is not None:
+        return task
+    if "<" not in reference.qualname:
+        try:
+            found: Any = sys.modules.get(reference.module) or importlib.import_module(reference.module)
+            for name in reference.qualname.split("."):
+                found = getattr(found, name, None)
+        except Exception:
+            found = None
+        if getattr(getattr(found, "reference", None), "digest", None) == reference.digest:
+            return found
+    raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
+
+
+def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int) -> bytes:
+    """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for."""
+    file = io.BytesIO()
+    pickler = _JobPickler(file, 5)
+    pickler.dump([(job.instance.task, job.instance.key, job.instance.values) for job in jobs])
+    by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
+    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch), 5)
+
+
+class _JobPickler(codec.Pickler):
+    """Sends instances among arguments by task and key alone: their own arguments would drag their ancestry along."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        shorten = getattr(type(obj), "reduce_to_key", None)
+        return shorten(obj) if shorten is not None and obj.task.is_stored else super().reducer_override(obj)
+
+
+def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
+    """Make the tasks that were sent by value; they may refer to each other, so all exist before any is filled."""
+    import dill
+
+    new = [(cls.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks]
+    try:
+        for task, token, _ in new:
+            known_tasks[token] = task
+        for task, _, state in new:
+            task.__setstate__(dill.loads(state))
+    except BaseException:
+        for _, token, _ in new:
+            del known_tasks[token]
+        raise
+    _received_tasks.extend(task for task, _, _ in new)
+
+
+def serve(payload: bytes) -> list[tuple[Any, ...]]:
+    """Compute the jobs of another process; the one function that is ever submitted to its executor.
+
+    Returns one plain tuple, the fields of a `Report`, for each job.
+    """
+    with _busy:
+        url, policy, tasks, packed_jobs, batch = pickle.loads(payload)
+        try:
+            _receive(tasks)
+            jobs = [Job(task.restore(key, values)) for task, key, values in pickle.loads(packed_jobs)]
+        except UnknownTaskError as unknown:
+            return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]
+        except Exception as error:
+            return [tuple(Report(Kind.FAILED, failure=_failure_of(error, False)))]
+        try:
+            mark = functools.partial(_mark, batch)
+            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, started=mark)
+        except StoreError as error:
+            reports = [Report(Kind.FAILED, failure=_failure_of(error, False))]
+        _mark(batch, _NOTHING)
+        return [tuple(report) for report in reports]
+
+
+# --- a process that we own -------------------------------------------------------------------------------
+
+_MARK = struct.Struct("<Qq")
+_NOTHING = -1
+_busy = threading.RLock()
+_parent_is_gone = threading.Event()
+_is_own_worker = False
+_mark_file: int | None = None
+
+
+def initialize(marks: str) -> None:
+    """Prepare a worker process of ours: it leaves Ctrl-C to its parent and doesn't outlive it.
+
+    Args:
+        marks: folder for a file per process that says which job of which batch it has begun.
+    """
+    global _is_own_worker, _mark_file
+    _is_own_worker = True
+    _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
+
+
+def _mark(batch: int, position: int) -> None:
+    if _mark_file is not None:
+        os.pwrite(_mark_file, _MARK.pack(batch, position), 0)
+
+
+def begun_jobs(marks: str) -> set[tuple[int, int]]:
+    """Return (batch, position) of each job that a process had begun and not finished."""
+    begun = set()
+    for name in os.listdir(marks):
+        data = Path(marks, name).read_bytes()
+        if len(data) == _MARK.size and (mark := _MARK.unpack(data))[1] != _NOTHING:
+            begun.add(mark)
+    return begun
+
+
+def _watch_parent() -> None:
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    wait([parent.sentinel])
+    _parent_is_gone.set()
+    with _busy:  # what runs is finished and committed first
+        os._exit(1)
+
+
+def _null() -> Any:
+    global _null_file
+    if _null_file is None:
+        _null_file = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
+    return _null_file
+
+
+_null_file: Any = None
