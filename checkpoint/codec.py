@@ -111,9 +111,7 @@ class JsonCodec:
 # --- encoding --------------------------------------------------------------------------------------------
 
 
-def encode(
-    value: Any, call: str, *, codec: Codec | None = None, level: int | None = None, head: Any = None
-) -> Frame:
+def encode(value: Any, call: str, *, codec: Codec | None = None, level: int | None = None, head: Any = None) -> Frame:
     """Return the frame of a value.
 
     Args:
@@ -151,7 +149,7 @@ def encode(
         import zstandard
 
         packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
-        body, position = [packed], len(packed)
+        body[:], position = [packed], len(packed)
     head_bytes = b"" if head is None else json.dumps(head, separators=(",", ":")).encode()
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
@@ -285,8 +283,8 @@ class _Header:
     def __init__(self, frame: memoryview) -> None:
         if len(frame) < _HEADER.size:
             raise DamagedEntryError(f"only {len(frame)} bytes are left")
-        magic, version, flags, head_size, body_size, self.lead_digest, self.buffers_digest, check = (
-            _HEADER.unpack_from(frame)
+        magic, version, flags, head_size, body_size, self.lead_digest, self.buffers_digest, check = _HEADER.unpack_from(
+            frame
         )
         if magic != _MAGIC or version != _VERSION or flags & ~_COMPRESSED:
             raise DamagedEntryError("it does not start like an entry of this version of checkpoint")
@@ -312,7 +310,7 @@ def read_head(frame: _Bytes) -> Any:
     head = _Header(memoryview(frame)).head
     if not len(head):
         return None
-    return json.loads(bytes(head) if head[:1] in (b"[", b"{") else zlib.decompress(head))
+    return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
 
 
 def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:

@@ -18,7 +18,7 @@ import sys
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, final
@@ -246,7 +246,12 @@ class Run:
             self.outcome.seconds = time.perf_counter() - self._began
             for observer in self._options.observers:
                 observer.end()
-            logger.info("run of %d instances took %.3f s: %s", len(self._graph), self.outcome.seconds, self.outcome.counts)
+            logger.info(
+                "run of %d instances took %.3f s: %s",
+                len(self._graph),
+                self.outcome.seconds,
+                self.outcome.counts,
+            )
         return self.outcome
 
     def _settle_roots(self) -> None:
@@ -398,7 +403,9 @@ class Run:
         error = report.failure.restore()
         is_final = isinstance(error, CheckpointError) and kind is not Kind.TIMED_OUT
         if self._failed_attempts[node] <= instance.task.retries and not is_final and not self._is_stopping:
-            logger.warning("%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message)
+            logger.warning(
+                "%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message
+            )
             self._tell(EventKind.RETRIED, node, report)
             self._plan.again(node)
             return

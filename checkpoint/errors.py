@@ -57,10 +57,7 @@ class CycleError(CheckpointError, ValueError):
 
     def __str__(self) -> str:
         shown = self.path if len(self.path) <= 12 else (*self.path[:6], "...", *self.path[-5:])
-        return (
-            f"tasks require each other in a cycle: {' -> '.join(shown)}; "
-            "remove one of the requirements on this path"
-        )
+        return f"tasks require each other in a cycle: {' -> '.join(shown)}; remove one of the requirements on this path"
 
 
 class UnstorableError(CheckpointError, TypeError):

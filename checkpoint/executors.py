@@ -309,9 +309,9 @@ class _OwnProcesses:
 
     def close(self, *, kill: bool = False) -> None:
         if kill:
-            for process in list((self._pool._processes or {}).values()):
-                with contextlib.suppress(OSError, TypeError):
-                    os.kill(process.pid, signal.SIGKILL)
+            for pid in list(self._pool._processes or ()):
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
         self._pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(self._marks, ignore_errors=True)
 

@@ -52,12 +52,15 @@ class Instance:
 
     __slots__ = ()
 
-    #: The task.
-    task: TaskInfo
     #: Canonical text of the arguments.
     key: str
     #: The arguments in the order of the parameters; None where only the key has travelled.
     values: tuple[Any, ...] | None
+
+    @property
+    def task(self) -> TaskInfo:
+        """The task."""
+        raise NotImplementedError
 
     @property
     def row(self) -> str:

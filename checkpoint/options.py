@@ -8,12 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Literal, Protocol, TypedDict, final
 
 from checkpoint.codec import DEFAULT_LEVEL, Codec, check_codec
 from checkpoint.fingerprint import POLICIES
 
-__all__ = ["TaskOptions"]
+__all__ = ["TaskOptions", "TaskSettings"]
+
+
+class TaskSettings(TypedDict, total=False):
+    """What may be given to `checkpoint.task`, which tells the meaning of each."""
+
+    compress: bool | int
+    max_concurrency: int | None
+    version: int | str | None
+    on_change: Literal["warn", "rerun", "ignore"] | None
+    depends_on: Iterable[object]
+    retries: int
+    timeout: float | None
+    pool: str | None
+    name: str | None
+    store: bool
+    codec: Literal["pickle", "json"] | Codec | None
 
 
 class _Invalid(Protocol):
@@ -38,33 +54,38 @@ class TaskOptions:
     codec: Codec | None
 
     @classmethod
-    def of(cls, function_name: str, **given: Any) -> TaskOptions:
+    def of(cls, function_name: str, given: TaskSettings) -> TaskOptions:
         """Return checked options.
 
         Raises:
-            TypeError, ValueError: an option has the wrong type or value; names the function and the option.
+            TypeError, ValueError: an option is unknown, or has the wrong type or value; names the function and it.
         """
+        known = TaskSettings.__annotations__
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise TypeError(f"task {function_name} has no option {unknown[0]!r}; there are {', '.join(known)}")
 
         def invalid(kind: type[Exception], option: str, needed: str, value: object) -> Exception:
             return kind(f"option {option} of task {function_name} must be {needed}, not {value!r}")
 
         try:
-            codec = check_codec(given["codec"])
+            codec = check_codec(given.get("codec"))
         except (TypeError, ValueError) as error:
             raise type(error)(f"option codec of task {function_name}: {error}") from None
-        if not isinstance(given["store"], bool):
-            raise invalid(TypeError, "store", "True or False", given["store"])
+        is_stored = given.get("store", True)
+        if not isinstance(is_stored, bool):
+            raise invalid(TypeError, "store", "True or False", is_stored)
         return cls(
-            level=_level(given["compress"], invalid),
-            max_concurrency=_whole(given["max_concurrency"], "max_concurrency", 1, invalid),
-            version=_version(given["version"], invalid),
-            on_change=_one_of(given["on_change"], "on_change", POLICIES, invalid),
-            depends_on=_several(given["depends_on"], invalid),
-            retries=_whole(given["retries"], "retries", 0, invalid) or 0,
-            timeout=_seconds(given["timeout"], invalid),
-            pool=_text(given["pool"], "pool", invalid),
-            name=_text(given["name"], "name", invalid),
-            is_stored=given["store"],
+            level=_level(given.get("compress", False), invalid),
+            max_concurrency=_whole(given.get("max_concurrency"), "max_concurrency", 1, invalid),
+            version=_version(given.get("version"), invalid),
+            on_change=_one_of(given.get("on_change"), "on_change", POLICIES, invalid),
+            depends_on=_several(given.get("depends_on", ()), invalid),
+            retries=_whole(given.get("retries", 0), "retries", 0, invalid) or 0,
+            timeout=_seconds(given.get("timeout"), invalid),
+            pool=_text(given.get("pool"), "pool", invalid),
+            name=_text(given.get("name"), "name", invalid),
+            is_stored=is_stored,
             codec=codec,
         )
 

@@ -202,4 +202,3 @@ class Plan:
                     blocked.append(below)
                     spreading.append(below)
         return blocked
-

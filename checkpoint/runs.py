@@ -133,7 +133,13 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
             found = {root: run.value_of(root) for root in roots}
             values = with_values(instances, found.__getitem__)
         return RunReport(
-            outcome.counts, outcome.seconds, outcome.failures, tuple(outcome.skipped), tuple(outcome.events), values, error
+            outcome.counts,
+            outcome.seconds,
+            outcome.failures,
+            tuple(outcome.skipped),
+            tuple(outcome.events),
+            values,
+            error,
         )
 
 
@@ -151,7 +157,9 @@ def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
         for node, state in enumerate(found.plan.states):
             if state is State.READY:
                 is_missing = found.entries[node] is None
-                compute[found.graph.instances[node]] = "no result in the store" if is_missing else "its upstream changed"
+                compute[found.graph.instances[node]] = (
+                    "no result in the store" if is_missing else "its upstream changed"
+                )
             elif state is State.WAITING:
                 maybe.append(found.graph.instances[node])
         return Forecast(compute, tuple(maybe), len(found.graph) - len(compute) - len(maybe))
@@ -188,7 +196,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
     progress = given.get("progress")
     if progress is not None and not isinstance(progress, bool):
         raise TypeError(f"run(progress=...) takes True, False or None, not {progress!r}")
-    observers = list(given.get("observers") or ())
+    observers: list[Observer] = list(given.get("observers") or ())
     if progress or (progress is None and is_interactive()):
         observers.append(Progress())
     return Options(
@@ -240,4 +248,6 @@ def _check_instances(structure: Any) -> None:
             _check_instances(part)
     else:
         advice = "call it first" if callable(structure) else "call a task to get one"
-        raise TypeError(f"run() takes task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}")
+        raise TypeError(
+            f"run() takes task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}"
+        )

@@ -14,7 +14,7 @@ import itertools
 import os
 import types
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import (
     Any,
     Concatenate,
     Generic,
-    Literal,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -40,7 +39,7 @@ from checkpoint.fingerprint import Source, current_policy
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import below, key_of
-from checkpoint.options import TaskOptions
+from checkpoint.options import TaskOptions, TaskSettings
 from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
@@ -72,10 +71,8 @@ class TaskInstance(Instance, Generic[R_co]):
 
     __slots__ = ("_evaluated", "key", "task", "values")
 
-    task: Task[..., R_co]
-
     def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
-        self.task = task
+        self.task: Task[..., R_co] = task  # pyright: ignore[reportIncompatibleMethodOverride]  # a slot is faster
         self.key = key
         self.values = values
         self._evaluated: Runner | None = None
@@ -284,8 +281,10 @@ class Task(Generic[P, R]):
         import pandas
 
         calls = list(self.entries())
-        columns: dict[str, list[Any]] = {name: [call.arguments.get(name) for call in calls] for name in self._signature.names}
-        columns["stored_at"] = pandas.to_datetime([call.stored_at for call in calls], unit="s", utc=True)  # type: ignore[assignment]
+        columns: dict[str, list[Any]] = {
+            name: [call.arguments.get(name) for call in calls] for name in self._signature.names
+        }
+        columns["stored_at"] = list(pandas.to_datetime([call.stored_at for call in calls], unit="s", utc=True))
         columns["seconds"] = [call.seconds for call in calls]
         columns["size"] = [call.size for call in calls]
         return pandas.DataFrame(columns)
@@ -358,7 +357,11 @@ class Task(Generic[P, R]):
         """How this task is named to another process."""
         if self._reference is None:
             function = self._function
-            options = (self._is_memo, self.name, *(repr(getattr(self._options, field)) for field in _COMPARED))
+            options = (
+                self._is_memo,
+                self.name,
+                *(repr(getattr(self._options, field)) for field in _COMPARED),
+            )
             digest = _hash(self.fingerprint, *map(str, options))
             token = f"{os.getpid()}.{next(_task_numbers)}.{digest}"
             self._reference = worker.TaskReference(function.__module__, function.__qualname__, digest, token)
@@ -369,7 +372,15 @@ class Task(Generic[P, R]):
         """Return the task as dill bytes, for a process that cannot import it."""
         import dill
 
-        state = (self._function, self._options, self._is_memo, self.fingerprint, self._capture(), self.reference, self.name)
+        state = (
+            self._function,
+            self._options,
+            self._is_memo,
+            self.fingerprint,
+            self._capture(),
+            self.reference,
+            self.name,
+        )
         data: bytes = dill.dumps(state, protocol=5, recurse=True)
         return data
 
@@ -464,10 +475,11 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
             continue  # not assigned yet
         if id(value) in seen:
             continue
-        if isinstance(value, (Task, types.FunctionType)):
-            plain = value._function if isinstance(value, Task) else value
-            inner = _captured_values(plain, {*seen, id(value)})
-            found[name] = {"code": fingerprint_of(plain), "captured": inner} if inner or plain is value else value.name
+        if isinstance(value, Task):
+            found[name] = [value.name, _captured_values(value._function, {*seen, id(value)})]
+            continue
+        if isinstance(value, types.FunctionType):
+            found[name] = [fingerprint_of(value), _captured_values(value, {*seen, id(value)})]
             continue
         try:
             keys.encode(value)
@@ -479,7 +491,7 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
 
 def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
     key = instance.key
-    return [instance.task.name, key if len(key) <= 120 else xxhash.xxh3_128_hexdigest(key)]
+    return [instance.task.name, key if len(key) <= 120 else _hash(key)]
 
 
 keys.register(TaskInstance, "task", _encode_instance)
@@ -502,61 +514,13 @@ class _MemoDecorator(Protocol):
     def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
 
 
-class _Options(Protocol):
-    """The options of `task` and `memo`, in one place."""
-
-    def __call__(
-        self,
-        *,
-        compress: bool | int = False,
-        max_concurrency: int | None = None,
-        version: int | str | None = None,
-        on_change: Literal["warn", "rerun", "ignore"] | None = None,
-        depends_on: Iterable[object] = (),
-        retries: int = 0,
-        timeout: float | None = None,
-        pool: str | None = None,
-        name: str | None = None,
-        store: bool = True,
-        codec: Literal["pickle", "json"] | codec.Codec | None = None,
-    ) -> _TaskDecorator: ...
-
-
 @overload
 def task(body: Callable[P, Callable[[], Coroutine[Any, Any, R]]], /) -> Task[P, R]: ...
 @overload
 def task(body: Callable[P, Callable[[], R]], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    compress: bool | int = False,
-    max_concurrency: int | None = None,
-    version: int | str | None = None,
-    on_change: Literal["warn", "rerun", "ignore"] | None = None,
-    depends_on: Iterable[object] = (),
-    retries: int = 0,
-    timeout: float | None = None,
-    pool: str | None = None,
-    name: str | None = None,
-    store: bool = True,
-    codec: Literal["pickle", "json"] | codec.Codec | None = None,
-) -> _TaskDecorator: ...
-def task(
-    body: Callable[..., Any] | None = None,
-    /,
-    *,
-    compress: bool | int = False,
-    max_concurrency: int | None = None,
-    version: int | str | None = None,
-    on_change: Literal["warn", "rerun", "ignore"] | None = None,
-    depends_on: Iterable[object] = (),
-    retries: int = 0,
-    timeout: float | None = None,
-    pool: str | None = None,
-    name: str | None = None,
-    store: bool = True,
-    codec: Literal["pickle", "json"] | codec.Codec | None = None,
-) -> Any:
+def task(**options: Unpack[TaskSettings]) -> _TaskDecorator: ...
+def task(body: Callable[..., Any] | None = None, /, **options: Unpack[TaskSettings]) -> Any:
     """Make a task of a body: a function that plans, and returns the function (the runner) that computes.
 
     Used bare, `@task`, or with options, `@task(compress=True)`. Creates nothing on disk.
@@ -579,13 +543,7 @@ def task(
     Raises:
         TypeError, ValueError: the body is no plain function, or an option cannot be.
     """
-    given = {
-        "compress": compress, "max_concurrency": max_concurrency, "version": version, "on_change": on_change,
-        "depends_on": depends_on, "retries": retries, "timeout": timeout, "pool": pool, "name": name, "store": store,
-        "codec": codec,
-    }  # fmt: skip
-    decorate = functools.partial(_make, given, False)
-    return decorate if body is None else decorate(body)
+    return _decorator(body, options, is_memo=False)
 
 
 @overload
@@ -593,21 +551,8 @@ def memo(function: Callable[..., Coroutine[Any, Any, R]], /) -> Task[..., R]: ..
 @overload
 def memo(function: Callable[..., R], /) -> Task[..., R]: ...
 @overload
-def memo(
-    *,
-    compress: bool | int = False,
-    max_concurrency: int | None = None,
-    version: int | str | None = None,
-    on_change: Literal["warn", "rerun", "ignore"] | None = None,
-    depends_on: Iterable[object] = (),
-    retries: int = 0,
-    timeout: float | None = None,
-    pool: str | None = None,
-    name: str | None = None,
-    store: bool = True,
-    codec: Literal["pickle", "json"] | codec.Codec | None = None,
-) -> _MemoDecorator: ...
-def memo(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
+def memo(**options: Unpack[TaskSettings]) -> _MemoDecorator: ...
+def memo(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskSettings]) -> Any:
     """Make a task of a plain function: what it returns is the result.
 
     Instances among its arguments, at any depth of lists, tuples and dicts, are its dependencies: the function is
@@ -616,21 +561,19 @@ def memo(function: Callable[..., Any] | None = None, /, **given: Any) -> Any:
     Raises:
         TypeError, ValueError: it is no plain function, or an option cannot be.
     """
-    unknown = sorted(set(given) - set(_DEFAULTS))
-    if unknown:
-        raise TypeError(f"memo() has no option {unknown[0]!r}; it has {', '.join(_DEFAULTS)}")
-    decorate = functools.partial(_make, {**_DEFAULTS, **given}, True)
+    return _decorator(function, options, is_memo=True)
+
+
+def _decorator(function: Any, options: TaskSettings, *, is_memo: bool) -> Any:
+    decorate = functools.partial(_make, options, is_memo)
     return decorate if function is None else decorate(function)
 
 
-_DEFAULTS: dict[str, Any] = dict(task.__kwdefaults__)
-
-
-def _make(given: Mapping[str, Any], is_memo: bool, function: Any) -> Task[..., Any]:
+def _make(options: TaskSettings, is_memo: bool, function: Any) -> Task[..., Any]:
     decorator = "memo" if is_memo else "task"
     if isinstance(function, Task):
         raise TypeError(f"@{decorator}: {function.name} is a task already")
-    if not isinstance(function, (types.FunctionType, functools.partial)) or not hasattr(function, "__qualname__"):
+    if not isinstance(function, types.FunctionType):
         raise TypeError(f"@{decorator} takes a function, not {name_of(function)}: {function!r}")
     name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -640,13 +583,11 @@ def _make(given: Mapping[str, Any], is_memo: bool, function: Any) -> Task[..., A
             f"@task: the body of {name} plans and must be a plain function; "
             "make the runner inside it `async def`, or use @memo"
         )
-    return Task(function, TaskOptions.of(name, **given), is_memo=is_memo)
+    return Task(function, TaskOptions.of(name, options), is_memo=is_memo)
 
 
 @overload
-def requires(
-    required: TaskInstance[D], /
-) -> Callable[[Callable[Concatenate[D, P], R]], Callable[P, R]]: ...
+def requires(required: TaskInstance[D], /) -> Callable[[Callable[Concatenate[D, P], R]], Callable[P, R]]: ...
 @overload
 def requires(
     required: list[TaskInstance[D]], /
@@ -706,9 +647,7 @@ def run(instances: tuple[TaskInstance[R], ...], **options: Unpack[RunOptions]) -
 @overload
 def run(instances: dict[K, TaskInstance[R]], **options: Unpack[RunOptions]) -> dict[K, R]: ...
 @overload
-def run(
-    instances: Sequence[Any] | Mapping[Any, Any] | Item, **options: Unpack[RunOptions]
-) -> Any: ...
+def run(instances: Sequence[Any] | Mapping[Any, Any] | Item, **options: Unpack[RunOptions]) -> Any: ...
 def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
     """Compute what is missing below instances and return their values in the same shape.
 
@@ -749,11 +688,11 @@ def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
     return _run_report(instances, options)
 
 
-def run_async(instances: Any, **options: Unpack[RunOptions]) -> Awaitable[Any]:
+async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
     """Do what `run` does without blocking the event loop: the run is driven from another thread.
 
     Cancelling the wait does not stop the run.
     """
     import asyncio
 
-    return asyncio.to_thread(run, instances, **options)
+    return await asyncio.to_thread(_run_values, instances, options)

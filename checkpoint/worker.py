@@ -227,7 +227,6 @@ class _Inputs:
         return [with_values(requirement, self.values.__getitem__) for requirement in runner.requirements]
 
 
-
 def unstored_value(store: Store, instance: Instance) -> Any:
     """Compute an instance that isn't stored, and what it needs of the same kind, in the calling thread.
 
@@ -265,7 +264,7 @@ def _captured(call: Callable[[], Any]) -> Callable[[], Any]:
     try:
         value = call()
     except BaseException as error:
-        return lambda raised=error: _raise(raised)
+        return functools.partial(_raise, error)
     return lambda: value
 
 
@@ -447,6 +446,8 @@ async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
     import asyncio
 
     batch = _Batch(store, [job], True)
+    seconds = job.instance.task.timeout
+    limit = asyncio.timeout(seconds)
     began = time.perf_counter()
     with open_store(store), policy_in_force(policy):
         token = _inside.set(_Place(store, job.instance))
@@ -456,7 +457,7 @@ async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
             if inputs is not None:
                 arguments = inputs.arguments(runner)
                 began = time.perf_counter()
-                async with asyncio.timeout(job.instance.task.timeout) as limit:
+                async with limit:
                     if inspect.iscoroutinefunction(runner.function):
                         value = await runner.function(*arguments)
                     else:
@@ -465,7 +466,6 @@ async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
                             value = await value
                 batch.keep(0, job, runner, inputs, value, time.perf_counter() - began)
         except BaseException as error:
-            seconds = job.instance.task.timeout
             if isinstance(error, TimeoutError) and seconds is not None and limit.expired():
                 error = TaskTimeoutError(repr(job.instance), seconds)
             batch.fail(0, error, time.perf_counter() - began)
@@ -556,7 +556,9 @@ def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
     """Make the tasks that were sent by value; they may refer to each other, so all exist before any is filled."""
     import dill
 
-    new = [(cls.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks]
+    new: list[tuple[Any, str, bytes]] = [
+        (object.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks
+    ]
     try:
         for task, token, _ in new:
             known_tasks[token] = task

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "is_interactive"]
 
 _FRAME_SECONDS = 0.2
-_SETTLED = (EventKind.COMPUTED, EventKind.HIT, EventKind.FAILED, EventKind.TIMED_OUT, EventKind.LOST, EventKind.SKIPPED)
+_SETTLED = (
+    EventKind.COMPUTED,
+    EventKind.HIT,
+    EventKind.FAILED,
+    EventKind.TIMED_OUT,
+    EventKind.LOST,
+    EventKind.SKIPPED,
+)
 _BAD = (EventKind.FAILED, EventKind.TIMED_OUT, EventKind.LOST)
 
 
@@ -66,8 +73,9 @@ class Progress:
         self._began = time.monotonic()
         console = self._console or Console(stderr=True)
         # No thread of its own: a process pool may fork while this is shown.
-        self._live = Live(console=console, auto_refresh=False, get_renderable=self._table)
-        self._live.start()
+        live = Live(console=console, auto_refresh=False, get_renderable=self._table)
+        live.start()
+        self._live = live
 
     def notify(self, event: Event) -> None:
         """Count an event."""

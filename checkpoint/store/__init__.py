@@ -65,7 +65,7 @@ def current_store() -> Store:
 
 
 @final
-class open_store:  # noqa: N801  # used like the function `open`
+class open_store:  # used like the function `open`
     """Make another store the current one for a block: `with open_store("/data/cache"): ...`.
 
     Args:

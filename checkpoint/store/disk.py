@@ -68,13 +68,13 @@ Sql = Callable[..., sqlite3.Cursor]
 class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """How DiskCache keeps our values: a Frame in the row or, when large, in a file written under a temporary name."""
 
-    def put(self, key: Any) -> tuple[str, bool]:
+    def put(self, key: Any) -> Any:
         """Return the row text as it is; nothing else is a key."""
         if type(key) is not str:
             raise TypeError(f"rows are text, not {type(key).__name__}")
         return key, True
 
-    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, str | None, Any]:
+    def store(self, value: Any, read: bool, key: Any = None) -> Any:
         """Return (size of the file, mode, file name, value for the row)."""
         if not isinstance(value, Frame):
             return 0, diskcache.core.MODE_RAW, None, value
@@ -113,7 +113,7 @@ def _folder_name(task: str) -> str:
     safe = re.sub(r"[^\w.-]", "_", task)
     if safe == task and len(task.encode()) <= 150 and not task.startswith("."):
         return task
-    return f"{safe.encode()[:120].decode(errors='ignore').lstrip('.')}-{xxhash.xxh3_64_hexdigest(task)}"
+    return f"{safe.encode()[:120].decode(errors='ignore').lstrip('.')}-{xxhash.xxh3_64_hexdigest(task.encode())}"
 
 
 @final
@@ -235,14 +235,14 @@ class DiskStore:
             if entry is None:
                 return None
             try:
-                frame = cache.disk.fetch(mode, filename, value, False)
+                frame: Any = cache.disk.fetch(mode, filename, value, False)
             except FileNotFoundError:
                 if self._rows(cache, query, (row,)) != found:
                     continue  # replaced between the two steps: look again
                 frame = b""  # the row is there, its file is not: a damaged entry of no bytes
             except OSError as error:
                 raise StoreError(cache.directory, str(error), _advice(error)) from error
-            return entry, memoryview(frame if frame is not None else b""), filename is not None
+            return entry, memoryview(frame or b""), filename is not None
         return None
 
     # --- writing ---
