@@ -19,7 +19,7 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, final
 
@@ -41,6 +41,7 @@ from checkpoint.worker import Job, Kind, Report
 __all__ = ["Event", "EventKind", "Observer", "Options", "Outcome", "Run", "TaskCount", "survey"]
 
 logger = logging.getLogger("checkpoint")
+logger.addHandler(logging.NullHandler())
 
 #: A batch of small instances is made to take about this long.
 _BATCH_SECONDS = 0.02
@@ -321,6 +322,9 @@ class Run:
         jobs = [Job(self._graph.instances[node], self._graph.take_runner(node)) for node in nodes]
         try:
             future = self._workers.submit(number, jobs, tasks)
+        except BrokenExecutor as error:  # it broke since the last completion was seen
+            future = Future()
+            future.set_exception(error)
         except BaseException:
             del self._batches[number]
             raise

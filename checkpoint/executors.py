@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import multiprocessing
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, Future
@@ -279,6 +277,9 @@ class _OwnProcesses:
     def __init__(self, count: int, store: Store) -> None:
         self.count = self.ahead = count
         self.largest_batch = _LARGEST_BATCH
+        import multiprocessing  # these two would double the time that importing this package takes
+        import tempfile
+
         self._store = store
         self._marks = tempfile.mkdtemp(prefix="checkpoint-")
         self._context = multiprocessing.get_context(_start_method())
@@ -318,6 +319,8 @@ class _OwnProcesses:
 
 def _start_method() -> str:
     """Fork where it is safe (Linux, one thread), as it needs no import of the caller's script; else start afresh."""
+    import multiprocessing
+
     methods = multiprocessing.get_all_start_methods()
     if "fork" in methods and sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1:
         return "fork"
