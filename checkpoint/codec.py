@@ -6,7 +6,7 @@ Large buffers (arrays) stay outside the pickle, aligned, so that an uncompressed
 into memory; they come back read-only. Digests cover everything: damaged bytes raise, they never become a value.
 
     0  magic, version, flags      8  head size     12  body size     20  pickle digest     36  buffers digest
-    52 digest of the header and the head            64  head, padded to 64              ..  body
+    52 digest of the header and the head            60  head, zeros to a multiple of 64     ..  body
 
 Must not know: tasks, stores, files. A frame's `digest` depends on the value's bytes alone, not on compression.
 
@@ -87,6 +87,8 @@ def check_codec(codec: object) -> Codec | None:
         callable(getattr(codec, method, None)) for method in ("encode", "decode")
     ):
         raise TypeError(f"codec must have a text `name` and methods `encode` and `decode`; {codec!r} has not")
+    if codec.name in ("pickle", "json") or not 0 < len(codec.name.encode()) < 256:  # type: ignore[attr-defined]
+        raise ValueError(f"codec {codec!r} needs a short name of its own")
     return codec  # type: ignore[return-value]  # checked just above
 
 
@@ -99,7 +101,7 @@ class JsonCodec:
     def encode(self, value: Any) -> bytes:
         """Return UTF-8 JSON; raise TypeError where reading it back would give another value."""
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        if json.loads(text) != value:
+        if not _is_json(value):
             raise TypeError("JSON would change it (a tuple becomes a list, a number as dict key becomes text)")
         return text.encode()
 
@@ -108,15 +110,23 @@ class JsonCodec:
         return json.loads(data)
 
 
+def _is_json(value: Any) -> bool:
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(name) is str for name in value) and all(map(_is_json, value.values()))
+    return type(value) in (type(None), bool, int, float, str)
+
+
 # --- encoding --------------------------------------------------------------------------------------------
 
 
-def encode(value: Any, call: str, *, codec: Codec | None = None, level: int | None = None, head: Any = None) -> Frame:
+def encode(value: Any, call: object, *, codec: Codec | None = None, level: int | None = None, head: Any = None) -> Frame:
     """Return the frame of a value.
 
     Args:
         value: anything that pickle, dill or the given codec can turn into bytes.
-        call: the call whose result it is, for errors.
+        call: the call whose result it is; errors show it.
         codec: None for pickle.
         level: zstandard level, or None for no compression.
         head: a JSON list or object kept beside the value, readable without decoding it.
@@ -129,10 +139,10 @@ def encode(value: Any, call: str, *, codec: Codec | None = None, level: int | No
     """
     buffers: list[memoryview] = []
     try:
-        stream = _dump(value, buffers) if codec is None else codec.encode(value)
+        stream = _dump(value, buffers) if codec is None else bytes(memoryview(codec.encode(value)))
     except Exception as error:
         where, reason = _locate(value, error) if codec is None else ("", str(error))
-        raise UnstorableError(call, where, reason) from error
+        raise UnstorableError(str(call), where, reason) from error
     name = b"pickle" if codec is None else codec.name.encode()
     table = struct.pack(f"<B{len(name)}sIQ{len(buffers)}Q", len(name), name, len(buffers), len(stream),
                         *(buffer.nbytes for buffer in buffers))  # fmt: skip
@@ -255,13 +265,18 @@ _rebuilt_class = functools.lru_cache(maxsize=256)(_restore_function)
 
 def _locate(value: Any, error: Exception) -> tuple[str, str]:
     """Find the innermost part of a value that cannot be pickled, and why."""
-    for step, child in _children(value):
-        try:
-            _dump(child, [])
-        except Exception as inner:
-            where, reason = _locate(child, inner)
-            return step + where, reason
-    return "", str(error) or type(error).__name__
+    where, seen, is_found = "", {id(value)}, False
+    while not is_found and not isinstance(error, RecursionError):
+        is_found = True
+        for step, child in _children(value):
+            try:
+                if id(child) not in seen:
+                    _dump(child, [])
+            except Exception as inner:
+                seen.add(id(child))
+                where, value, error, is_found = where + step, child, inner, False
+                break
+    return where, str(error) or type(error).__name__
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:

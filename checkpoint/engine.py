@@ -10,15 +10,18 @@ Next: tasks.py
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import logging
 import os
 import queue
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, final
@@ -45,6 +48,8 @@ logger.addHandler(logging.NullHandler())
 
 #: A batch of small instances is made to take about this long.
 _BATCH_SECONDS = 0.02
+#: About what reading inputs and keeping a result takes.
+_OVERHEAD_SECONDS = 1e-4
 #: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
 _MOST_LOST = 2
 _MOST_REPEATS = 10
@@ -211,12 +216,12 @@ class Run:
         surveyed = survey(roots, store, options)
         self._graph, self._plan, self._entries = surveyed.graph, surveyed.plan, surveyed.entries
         self._began = time.perf_counter()
-        self._completions: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
+        self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
         self._batch_number = 0
         self._sent_tasks: dict[str, Any] = {}
         self._suspects: deque[int] = deque()
-        self._is_stopping = False
+        self._is_stopping = self._is_interrupted = False
         self._failed_attempts: Counter[int] = Counter()
         self._lost_attempts: Counter[int] = Counter()
         self._repeats: Counter[int] = Counter()
@@ -256,30 +261,60 @@ class Run:
         return self.outcome
 
     def _settle_roots(self) -> None:
-        open_count = sum(state in (State.READY, State.WAITING) for state in self._plan.states)
-        if open_count:
-            self._work(open_count)
+        unsettled = [node for node, state in enumerate(self._plan.states) if state in (State.READY, State.WAITING)]
+        if unsettled:
+            self._work(unsettled)
 
-    def _work(self, open_count: int) -> None:
+    def _work(self, nodes: Sequence[int]) -> None:
         options = self._options
         executor = "serial" if worker.is_inside_runner() else options.executor
-        self._workers = open_workers(executor, options.max_workers, self.store, most=open_count, traits=options.traits)
+        if executor is None and any(self._graph.instances[node].task.timeout for node in nodes):
+            executor = "processes"  # nothing can be stopped in this thread
+        self._workers = open_workers(executor, options.max_workers, self.store, most=len(nodes), traits=options.traits)
         is_killed = True
         try:
-            try:
-                self._drive()
-            except KeyboardInterrupt:
-                logger.warning("interrupted: waiting for what runs; interrupt again to end it at once")
-                self._is_stopping = True
-                self._drain()
-                is_killed = False
-                raise
+            with self._gentle_interrupts():
+                try:
+                    self._drive()
+                except KeyboardInterrupt:
+                    logger.warning("interrupted: waiting for what runs; interrupt again to end it at once")
+                    self._stop()
+                    self._drain()
+                    is_killed = False
+                    raise
             is_killed = False
         finally:
             self._workers.close(kill=is_killed)
         for node, state in enumerate(self._plan.states):
             if state is State.WAITING and not self._is_stopping:
                 self._skip([node])
+
+    @contextlib.contextmanager
+    def _gentle_interrupts(self) -> Iterator[None]:
+        """Take the first Ctrl-C as a message, so that it can't hit between two steps that belong together."""
+        is_main = threading.current_thread() is threading.main_thread()
+        is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._workers is None or self._workers.is_in_this_thread or not (is_main and is_default):
+            yield
+            return
+        owner = os.getpid()
+
+        def interrupt(number: int, frame: Any) -> None:
+            if os.getpid() != owner or self._is_interrupted:
+                signal.default_int_handler(number, frame)
+            self._is_interrupted = True
+            self._completions.put(None)
+
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _stop(self) -> None:
+        assert self._workers is not None
+        self._is_stopping = True
+        self._workers.stop()
 
     def _drive(self) -> None:
         while True:
@@ -303,14 +338,18 @@ class Run:
             return
         window = workers.count + workers.ahead
         while len(self._batches) < window and not self._is_stopping:
-            fair = -(-self._plan.ready_count // (2 * workers.count)) if workers.count > 1 else self._plan.ready_count
-            nodes = self._plan.take(min(fair, workers.largest_batch), self._expected_seconds, _BATCH_SECONDS)
+            budget = max(_BATCH_SECONDS / 4, min(_BATCH_SECONDS, self._ready_seconds() / (2 * workers.count)))
+            nodes = self._plan.take(workers.largest_batch, self._expected_seconds, budget)
             if not nodes:
                 return
             self._submit(nodes, [])
 
     def _expected_seconds(self, node: int) -> float:
-        return self._seconds_per_task.get(self._graph.instances[node].task.name, _BATCH_SECONDS)
+        """What an instance costs: its runner, and what is done around it; unknown ones are long."""
+        return _OVERHEAD_SECONDS + self._seconds_per_task.get(self._graph.instances[node].task.name, _BATCH_SECONDS)
+
+    def _ready_seconds(self) -> float:
+        return self._plan.ready_count * (_OVERHEAD_SECONDS + max(self._seconds_per_task.values(), default=0.0))
 
     def _submit(self, nodes: list[int], tasks: list[Any]) -> None:
         assert self._workers is not None
@@ -333,16 +372,11 @@ class Run:
     # --- completions ---
 
     def _handle_next(self) -> None:
-        while True:
-            try:
-                number, future = self._completions.get(timeout=0.25 if self._options.observers else None)
-                break
-            except queue.Empty:
-                for observer in self._options.observers:
-                    observer.tick()
-        batch = self._batches.pop(number, None)
-        if batch is None:
-            return
+        completion = self._next_completion()
+        if completion is None:
+            raise KeyboardInterrupt
+        number, future = completion
+        batch = self._batches.pop(number)
         error = future.exception() if not future.cancelled() else None
         if isinstance(error, CheckpointError):
             raise error
@@ -359,6 +393,14 @@ class Run:
             self._handle(node, report)
         for observer in self._options.observers:
             observer.tick()
+
+    def _next_completion(self) -> tuple[int, Future[Any]] | None:
+        while True:
+            try:
+                return self._completions.get(timeout=0.25 if self._options.observers else None)
+            except queue.Empty:
+                for observer in self._options.observers:
+                    observer.tick()
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
@@ -426,7 +468,7 @@ class Run:
         self._tell(kind, node, report)
         self._skip(self._plan.failed(node))
         if self._options.stops_on_error:
-            self._is_stopping = True
+            self._stop()
 
     def _skip(self, nodes: Iterable[int]) -> None:
         for node in nodes:
@@ -464,10 +506,11 @@ class Run:
         reason = f"{type(error).__name__}: {error}" if error is not None else "its executor cancelled it"
         begun = self._workers.begun()
         while self._batches:  # the others of a broken executor are lost as well, or just finished
-            number, future = self._completions.get()
-            batch = self._batches.pop(number, None)
-            if batch is None:
-                continue
+            completion = self._completions.get()
+            if completion is None:
+                raise KeyboardInterrupt
+            number, future = completion
+            batch = self._batches.pop(number)
             if future.cancelled() or future.exception() is not None:
                 batches[number] = batch
             else:
@@ -546,7 +589,7 @@ class Run:
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             self._plan.gone(node)
-        self._work(len(nodes))
+        self._work(nodes)
         for error in self.outcome.failures.values():
             raise error
 

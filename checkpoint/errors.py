@@ -30,6 +30,9 @@ __all__ = [
 class CheckpointError(Exception):
     """Base of all errors of this package. `args` is the data given to the constructor."""
 
+    def __init__(self, *args: Any) -> None:
+        Exception.__init__(self, *args)  # OSError's would take them for a number and a file name
+
     def __str__(self) -> str:
         return ": ".join(str(arg) for arg in self.args)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -20,11 +21,12 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import worker
 from checkpoint.fingerprint import current_policy
-from checkpoint.store import Store
+from checkpoint.store import Store, WriteBehind
 from checkpoint.worker import Job
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
@@ -74,6 +76,11 @@ class Workers(Protocol):
         ...
 
     @property
+    def is_in_this_thread(self) -> bool:
+        """Whether `submit` itself computes."""
+        ...
+
+    @property
     def ahead(self) -> int:
         """How many more batches may be submitted, so that no worker waits for work."""
         ...
@@ -85,6 +92,10 @@ class Workers(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Let no job begin any more, of the batches that were submitted."""
+        ...
+
     def begun(self) -> set[tuple[int, int]] | None:
         """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
         ...
@@ -94,7 +105,7 @@ class Workers(Protocol):
         ...
 
     def close(self, *, kill: bool = False) -> None:
-        """Give back what we made; `kill` ends processes that are ours at once."""
+        """Commit what was gathered and give back what we made; `kill` ends processes that are ours at once."""
         ...
 
 
@@ -207,6 +218,10 @@ class AsyncExecutor(Executor):
         self._thread = None
 
 
+def _submit(executor: Executor, function: Callable[..., Any], *args: Any) -> Future[Any]:
+    return executor.submit(function, *args)
+
+
 @final
 class _LocalWorkers:
     """Serial, threads, an event loop: the same process, so jobs are called directly."""
@@ -223,14 +238,20 @@ class _LocalWorkers:
         self.count = count
         self.ahead = 0 if isinstance(executor, (SerialExecutor, AsyncExecutor)) else count
         self.largest_batch = 1 if isinstance(executor, AsyncExecutor) else _LARGEST_BATCH
-        self._executor, self._store, self._submit, self._is_ours = executor, store, submit, is_ours
+        self.is_in_this_thread = isinstance(executor, SerialExecutor)
+        self._executor, self._submit, self._is_ours = executor, submit or _submit, is_ours
+        self._stop = threading.Event()
+        # One writer alone may gather results of several batches; several writers see each other's through the store.
+        self._store = WriteBehind(store) if isinstance(executor, SerialExecutor) else store
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
-            return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy())
-        if self._submit is not None:
-            return self._submit(self._executor, worker.work, self._store, jobs, current_policy())
-        return self._executor.submit(worker.work, self._store, jobs, current_policy())
+            return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
+        work = functools.partial(worker.work, should_stop=self._stop.is_set)
+        return self._submit(self._executor, work, self._store, jobs, current_policy())
+
+    def stop(self) -> None:
+        self._stop.set()
 
     def begun(self) -> set[tuple[int, int]] | None:
         return None
@@ -241,6 +262,8 @@ class _LocalWorkers:
     def close(self, *, kill: bool = False) -> None:
         if self._is_ours:
             self._executor.shutdown(wait=not kill)
+        if isinstance(self._store, WriteBehind):
+            self._store.flush()
 
 
 @final
@@ -250,15 +273,21 @@ class _ForeignProcesses:
     def __init__(
         self, executor: Executor, count: int, store: Store, *, submit: Callable[..., Future[Any]] | None
     ) -> None:
+        import tempfile
+
         self.count = self.ahead = count
         self.largest_batch = _LARGEST_BATCH
-        self._executor, self._store, self._submit = executor, store, submit
+        self.is_in_this_thread = False
+        self._executor, self._store, self._submit = executor, store, submit or _submit
+        self._folder = tempfile.mkdtemp(prefix="checkpoint-")
+        self._stop_file = os.path.join(self._folder, "stop")
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        payload = worker.pack(jobs, self._store, tasks, batch)
-        if self._submit is not None:
-            return self._submit(self._executor, worker.serve, payload)
-        return self._executor.submit(worker.serve, payload)
+        payload = worker.pack(jobs, self._store, tasks, batch, self._stop_file)
+        return self._submit(self._executor, worker.serve, payload)
+
+    def stop(self) -> None:
+        Path(self._stop_file).touch()
 
     def begun(self) -> set[tuple[int, int]] | None:
         return None
@@ -267,7 +296,7 @@ class _ForeignProcesses:
         return False
 
     def close(self, *, kill: bool = False) -> None:
-        return
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @final
@@ -275,13 +304,15 @@ class _OwnProcesses:
     """A process pool that we make, rebuild when it breaks, and end."""
 
     def __init__(self, count: int, store: Store) -> None:
-        self.count = self.ahead = count
-        self.largest_batch = _LARGEST_BATCH
         import multiprocessing  # these two would double the time that importing this package takes
         import tempfile
 
+        self.count = self.ahead = count
+        self.largest_batch = _LARGEST_BATCH
+        self.is_in_this_thread = False
         self._store = store
         self._marks = tempfile.mkdtemp(prefix="checkpoint-")
+        self._stop_file = os.path.join(self._marks, "stop")
         self._context = multiprocessing.get_context(_start_method())
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RuntimeError(
@@ -298,7 +329,10 @@ class _OwnProcesses:
         )
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        return self._pool.submit(worker.serve, worker.pack(jobs, self._store, tasks, batch))
+        return self._pool.submit(worker.serve, worker.pack(jobs, self._store, tasks, batch, self._stop_file))
+
+    def stop(self) -> None:
+        Path(self._stop_file).touch()
 
     def begun(self) -> set[tuple[int, int]] | None:
         return worker.begun_jobs(self._marks)

@@ -19,12 +19,16 @@ import functools
 import inspect
 import linecache
 import os
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple, final
 
 import xxhash
+
+from checkpoint.errors import UnkeyableError
+from checkpoint.keys import encode
 
 __all__ = ["FORMAT", "POLICIES", "Policy", "Source", "current_policy", "digest", "policy_in_force"]
 
@@ -33,6 +37,9 @@ FORMAT = 1
 
 #: What to do with a result whose task's code has changed since: use it and warn, compute again, use it silently.
 POLICIES = ("warn", "rerun", "ignore")
+
+#: What differs in a `repr` from one process to the next.
+_ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 _SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "annotation", "returns", "lineno", "col_offset"}
 _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
@@ -124,15 +131,21 @@ class Source:
 
 
 def digest(thing: object) -> str:
-    """Return the fingerprint of a function, class, module or of the `repr` of anything else (32 hex digits)."""
+    """Return the fingerprint of a function, method, class, module, plain value, or of a `repr` (32 hex digits)."""
+    thing = getattr(thing, "__func__", thing)
     if isinstance(thing, types.FunctionType):
         return Source(thing).digest()
     if isinstance(thing, (type, types.ModuleType)):
         try:
-            return _hexdigest(_canonical(ast.parse(inspect.cleandoc(inspect.getsource(thing))), lambda node: False))
+            source = inspect.getsource(thing)
+            tree = ast.parse("if True:\n" + source if source[:1].isspace() else source)
+            return _hexdigest(_canonical(tree, lambda node: False))
         except (OSError, TypeError, SyntaxError):
             return _hexdigest(f"{type(thing).__name__} {thing.__name__}")
-    return _hexdigest(repr(thing))
+    try:
+        return _hexdigest(encode(thing))
+    except UnkeyableError:
+        return _hexdigest(_ADDRESS.sub("", repr(thing)))
 
 
 def _hexdigest(text: str) -> str:
@@ -146,14 +159,17 @@ def _find(lines: list[str], code: types.CodeType) -> ast.AST | None:
     candidates = _functions_by_line("".join(lines)).get(code.co_firstlineno, [])
     named = [node for node in candidates if getattr(node, "name", "<lambda>") == code.co_name]
     if len(named) > 1:  # lambdas on one line: the code's own positions tell which
-        columns = [start for line, _, start, _ in code.co_positions() if line and start is not None]
-        named = [node for node in named if _spans(node, columns)][-1:]
+        named = [node for node in named if _is_made_from(node.body, code)][-1:]  # type: ignore[attr-defined]
     return named[0] if named else None
 
 
-def _spans(node: ast.AST, columns: list[int]) -> bool:
-    body = node.body  # type: ignore[attr-defined]  # only lambdas get here
-    return bool(columns) and body.col_offset <= min(columns[1:] or columns) and max(columns) <= body.end_col_offset
+def _is_made_from(body: ast.expr, code: types.CodeType) -> bool:
+    places = [(line, start) for line, _, start, end in code.co_positions() if line and start is not None and end]
+    if places:
+        end = (body.end_lineno or 0, body.end_col_offset or 0)
+        return (body.lineno, body.col_offset) <= min(places) and max(places) <= end
+    # Python 3.12 keeps no place where all that is done is to return a constant.
+    return isinstance(body, ast.Constant) and _constant(body.value) == _constant(code.co_consts[-1])
 
 
 @functools.lru_cache(maxsize=64)
@@ -203,8 +219,8 @@ class _Constant:
 
 def _constant(value: object) -> str:
     if isinstance(value, frozenset):
-        return repr(sorted(map(repr, value)))
-    return repr(value)
+        return repr(sorted(map(ascii, value)))
+    return ascii(value)  # not repr: which characters that escapes depends on the Python version
 
 
 def _fields(node: ast.AST, is_ours: Callable[[ast.expr], bool]) -> Iterator[tuple[str, object]]:
@@ -217,6 +233,8 @@ def _fields(node: ast.AST, is_ours: Callable[[ast.expr], bool]) -> Iterator[tupl
                 continue
         elif name == "body" and isinstance(node, _DOCUMENTED):
             value = _without_docstring(value)
+        elif name == "values" and isinstance(node, ast.JoinedStr):
+            value = [part for part in value if getattr(part, "value", "x")]  # Python 3.12 adds empty texts
         yield name, value if isinstance(value, (ast.AST, list)) else _Constant(value)
 
 

@@ -104,11 +104,12 @@ class Runner:
     A requirement is an instance, an item of one, or lists, tuples and dicts of these and of plain values.
     """
 
-    __slots__ = ("function", "requirements")
+    __slots__ = ("_upstream", "function", "requirements")
 
     def __init__(self, function: Callable[..., Any], requirements: tuple[Any, ...] = ()) -> None:
         self.function = function
         self.requirements = requirements
+        self._upstream: list[Instance] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself; the values of its requirements are the caller's business."""
@@ -116,7 +117,9 @@ class Runner:
 
     def upstream(self) -> list[Instance]:
         """Return the distinct instances among the requirements, in order."""
-        return list(dict.fromkeys(instances_in(self.requirements)))
+        if self._upstream is None:
+            self._upstream = list(dict.fromkeys(instances_in(self.requirements))) if self.requirements else []
+        return self._upstream
 
 
 def instances_in(structure: Any) -> Iterator[Instance]:
@@ -212,7 +215,7 @@ class Graph:
     def _expand(self, instance: Instance) -> tuple[Runner, list[Instance], Iterator[Instance]]:
         self.index[instance] = _OPEN
         runner = instance.evaluate()
-        upstream = runner.upstream() if runner.requirements else []
+        upstream = runner.upstream()
         return runner, upstream, iter(upstream)
 
     def take_runner(self, node: int) -> Runner:

@@ -22,6 +22,7 @@ import inspect
 import json
 import math
 import pathlib
+import re
 import sys
 import uuid
 from base64 import b64decode, b64encode
@@ -32,12 +33,15 @@ from typing import Any, final
 
 import xxhash
 
-from checkpoint.errors import UnkeyableError
+from checkpoint.errors import UnkeyableError, name_of
 
 __all__ = ["FORMAT", "Opaque", "Signature", "decode", "encode", "module_name", "register", "snapshot"]
 
 #: Number of the key format; golden tests pin it.
 FORMAT = 1
+
+#: Two code points that JSON would merge into one.
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 _ADVICE = "pass plain data (numbers, text, lists, dicts, a path) or require the task that makes the value"
 
@@ -49,7 +53,7 @@ def module_name(module: str) -> str:
     """
     if module not in ("__main__", "__mp_main__"):
         return module
-    main = sys.modules.get("__main__")
+    main = sys.modules.get(module)  # a worker imports its parent's script as __mp_main__
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name not in ("__main__", "__mp_main__"):
         return str(spec.name).removesuffix(".__main__")
@@ -80,8 +84,18 @@ def _encode_list(value: list[Any]) -> str:
     return "[" + ",".join([_encode(item) for item in value]) + "]"
 
 
+def _encode_text(value: str) -> str:
+    if value.isascii() or not _SURROGATE_PAIR.search(value):
+        return _quote(value)
+    return _tagged("text", _quote(value.encode("utf-16-be", "surrogatepass").hex(" ", 2)))
+
+
+def _is_plain_name(key: object) -> bool:
+    return type(key) is str and not key.startswith("$") and (key.isascii() or not _SURROGATE_PAIR.search(key))
+
+
 def _encode_dict(value: dict[Any, Any]) -> str:
-    if all(type(key) is str and not key.startswith("$") for key in value):
+    if all(map(_is_plain_name, value)):
         return "{" + ",".join([_quote(key) + ":" + _encode(value[key]) for key in sorted(value)]) + "}"
     pairs = sorted(f"[{_encode(key)},{_encode(item)}]" for key, item in value.items())
     return _tagged("dict", "[" + ",".join(pairs) + "]")
@@ -104,7 +118,7 @@ _encoders: dict[type, Callable[[Any], str]] = {
     bool: lambda value: "true" if value else "false",
     int: _encode_int,
     float: _encode_float,
-    str: _quote,
+    str: _encode_text,
     list: _encode_list,
     dict: _encode_dict,
     tuple: lambda value: _tagged("tuple", _encode_list(value)),
@@ -120,7 +134,7 @@ _encoders: dict[type, Callable[[Any], str]] = {
     uuid.UUID: _as_text("uuid"),
     datetime.datetime: lambda value: _tagged("datetime", _encode_list([value.isoformat(), value.fold])),
     datetime.date: _as_text("date", datetime.date.isoformat),
-    datetime.time: _as_text("time", datetime.time.isoformat),
+    datetime.time: lambda value: _tagged("time", _encode_list([value.isoformat(), value.fold])),
     datetime.timedelta: lambda value: _tagged(
         "timedelta", _encode_list([value.days, value.seconds, value.microseconds])
     ),
@@ -152,18 +166,29 @@ def _encode_other(value: Any) -> str:
     raise _Unencodable(value)
 
 
+def _has_loose_bits(dtype: Any) -> bool:
+    """Tell whether a number of this type is padded with bits that mean nothing, as long doubles are."""
+    base = dtype.base
+    return base.char in "gG" or any(_has_loose_bits(base[name]) for name in base.names or ())
+
+
 def _encode_numpy_scalar(value: Any) -> str:
-    if value.dtype.hasobject or value.dtype.names:
+    if value.dtype.hasobject or value.dtype.names or _has_loose_bits(value.dtype):
         raise _Unencodable(value)
     plain = value.astype(value.dtype.newbyteorder("<")).tobytes().hex() if value.dtype.kind in "fcmM" else value.item()
     return _tagged("numpy", _encode_list([value.dtype.newbyteorder("<").str, plain]))
 
 
 def _encode_numpy_array(value: Any) -> str:
-    if value.dtype.hasobject:
+    if value.dtype.hasobject or _has_loose_bits(value.dtype):
         raise _Unencodable(value)
     dtype = value.dtype.newbyteorder("<")
-    digest = xxhash.xxh3_128_hexdigest(value.astype(dtype, order="C").tobytes())
+    packed = dtype
+    if dtype.names is not None:  # the bytes between fields are no part of the value
+        from numpy.lib.recfunctions import repack_fields
+
+        packed = repack_fields(dtype, recurse=True)
+    digest = xxhash.xxh3_128_hexdigest(value.astype(packed, order="C").tobytes())
     described = dtype.str if dtype.names is None else repr(dtype.descr)
     return _tagged("ndarray", _encode_list([described, list(value.shape), digest]))
 
@@ -200,6 +225,8 @@ def _locate(value: Any) -> tuple[str, Any]:
         except _Unencodable:
             path, culprit = _locate(child)
             return step + path, culprit
+        except RecursionError:
+            continue  # the part that was complained of is another one
     return "", value
 
 
@@ -208,7 +235,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         for key, item in value.items():
             yield f" (the key {key!r})", key
             yield f"[{key!r}]", item
-    elif dataclasses.is_dataclass(value):
+    elif dataclasses.is_dataclass(type(value)):
         for field in dataclasses.fields(value):
             yield f".{field.name}", getattr(value, field.name)
     elif isinstance(value, (list, tuple)):
@@ -226,7 +253,18 @@ def register(cls: type, tag: str, describe: Callable[[Any], Any]) -> None:
         cls: the type; subclasses are not included.
         tag: names the type in the key; letters, digits and dots. Values of two types with one tag can share keys.
         describe: gives for a value other encodable values that stand for it; equal exactly where the value is.
+
+    Raises:
+        TypeError, ValueError: one of them is not that, or the tag is one that this module uses.
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"register() takes a class, not {name_of(cls)}")
+    if not isinstance(tag, str):
+        raise TypeError(f"register({cls.__name__}): tag must be text, not {tag!r}")
+    if not callable(describe):
+        raise TypeError(f"register({cls.__name__}): describe must be a function, not {describe!r}")
+    if f"${tag}" in _decoders or tag in ("numpy", "ndarray"):
+        raise ValueError(f"register({cls.__name__}): tag {tag!r} is taken; choose another one")
     if not tag.replace(".", "").isalnum():
         raise ValueError(f"register({cls.__name__}): tag {tag!r} must consist of letters, digits and dots")
     _encoders[cls] = lambda value: _tagged(tag, _encode(describe(value)))
@@ -252,7 +290,7 @@ def _known_class(name: str) -> Any:
         module, _, qualname = _split(name, parts)
         found: Any = sys.modules.get(module) or (sys.modules["__main__"] if module == module_name("__main__") else None)
         for attribute in qualname.split("."):
-            found = getattr(found, attribute, None)
+            found = getattr(found, "__dict__", {}).get(attribute)  # unlike getattr, this runs no code
         if isinstance(found, type):
             return found
     return None
@@ -265,12 +303,14 @@ def _split(name: str, parts: int) -> tuple[str, str, str]:
 
 def _decode_enum(content: Any) -> Any:
     cls = _known_class(content[0])
-    return cls[content[1]] if cls is not None else Opaque("enum", f"{content[0]}.{content[1]}")
+    if not (isinstance(cls, type) and issubclass(cls, enum.Enum)):
+        return Opaque("enum", f"{content[0]}.{content[1]}")
+    return cls.__members__[content[1]]
 
 
 def _decode_dataclass(content: Any) -> Any:
     cls, fields = _known_class(content[0]), _revive(content[1])
-    if cls is None:
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         return Opaque("dataclass", (content[0], fields))
     made = object.__new__(cls)
     for name, value in fields.items():
@@ -280,13 +320,16 @@ def _decode_dataclass(content: Any) -> Any:
 
 def _decode_namedtuple(content: Any) -> Any:
     cls, values = _known_class(content[0]), _revive(content[1])
-    return cls(*values) if cls is not None else Opaque("namedtuple", (content[0], values))
+    if not (isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
+        return Opaque("namedtuple", (content[0], values))
+    return tuple.__new__(cls, values)
 
 
 _decoders: dict[str, Callable[[Any], Any]] = {
     "$dict": lambda content: {_revive(key): _revive(value) for key, value in content},
     "$float": float,
     "$int": lambda content: int(content, 16),
+    "$text": lambda content: bytes.fromhex(content).decode("utf-16-be", "surrogatepass"),
     "$tuple": lambda content: tuple(_revive(content)),
     "$set": lambda content: set(_revive(content)),
     "$frozenset": lambda content: frozenset(_revive(content)),
@@ -300,7 +343,7 @@ _decoders: dict[str, Callable[[Any], Any]] = {
     "$uuid": uuid.UUID,
     "$datetime": lambda content: datetime.datetime.fromisoformat(content[0]).replace(fold=content[1]),
     "$date": datetime.date.fromisoformat,
-    "$time": datetime.time.fromisoformat,
+    "$time": lambda content: datetime.time.fromisoformat(content[0]).replace(fold=content[1]),
     "$timedelta": lambda content: datetime.timedelta(*content),
     "$path": pathlib.PurePath,
     "$windowspath": pathlib.PureWindowsPath,

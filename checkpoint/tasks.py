@@ -167,7 +167,7 @@ class TaskInstance(Instance, Generic[R_co]):
         """
         store = current_store()
         consumers = below(store, self.task.name, self.key) if downstream else []
-        store.clear(self.task.name, self.key)
+        store.clear(self.task.name, self.key, creates=not self.task.is_stored)
         for name, row in consumers:
             store.clear(name, key_of(row))
 
@@ -263,7 +263,7 @@ class Task(Generic[P, R]):
 
     def clear(self) -> None:
         """Discard all results of this task; what was computed from them is computed again by the next run."""
-        current_store().clear(self.name)
+        current_store().clear(self.name, creates=not self.is_stored)
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""

@@ -45,7 +45,7 @@ from checkpoint.errors import (
 )
 from checkpoint.fingerprint import Policy, current_policy, policy_in_force
 from checkpoint.graph import Instance, Runner, with_values
-from checkpoint.store import Entry, Epoch, Store, Write, open_store, store_at
+from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store, store_at
 from checkpoint.version import address_of, basis_of, generation_of, version_of
 
 __all__ = [
@@ -65,9 +65,6 @@ __all__ = [
     "work_async",
 ]
 
-#: Results wait this long, or until they have this many bytes, to be committed together.
-_GROUP_SECONDS = 0.05
-_GROUP_BYTES = 256 * 1024
 #: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
 _GRACE_SECONDS = 5.0
 
@@ -277,21 +274,20 @@ def _raise(error: BaseException) -> Any:
 
 @final
 class _Batch:
-    """Reports of some jobs in their order; results are committed in groups, so a kill loses at most the last."""
+    """Reports of some jobs, in their order, on results that are gathered and then committed together."""
 
     def __init__(self, store: Store, jobs: Sequence[Job], is_local: bool) -> None:
-        self.store = store
-        self.reports: list[Report | None] = [None] * len(jobs)
+        self._is_gathering_on = isinstance(store, WriteBehind)
+        self.store = store if isinstance(store, WriteBehind) else WriteBehind(store)
+        self.jobs = jobs
+        self._reports: list[Report | None] = [None] * len(jobs)
         self._is_local = is_local
         self._place = f"process {os.getpid()}"
-        self._pending: dict[str, list[tuple[int, Write, Report]]] = {}
-        self._pending_bytes = 0
-        self._pending_since = 0.0
-        self._epochs = self._read_epochs(jobs)
+        self._epochs = self._read_epochs()
 
-    def _read_epochs(self, jobs: Sequence[Job]) -> dict[Instance, Epoch]:
+    def _read_epochs(self) -> dict[Instance, Epoch]:
         by_task: dict[str, list[Instance]] = {}
-        for job in jobs:
+        for job in self.jobs:
             by_task.setdefault(job.instance.task.name, []).append(job.instance)
         return {
             instance: epoch
@@ -307,42 +303,23 @@ class _Batch:
         if runner.requirements:
             inputs.load(runner.upstream())
             if inputs.lacking:
-                self.reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
+                self._reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
                 return None
         return inputs
 
-    def keep(self, position: int, job: Job, runner: Runner, inputs: _Inputs, value: Any, seconds: float) -> None:
-        """Encode a result and put it among those to be committed."""
-        instance, task, epoch = job.instance, job.instance.task, self._epochs[job.instance]
-        upstream = runner.upstream() if runner.requirements else []
+    def keep(self, position: int, runner: Runner, inputs: _Inputs, value: Any, seconds: float) -> None:
+        """Encode a result and give it to the store."""
+        instance = self.jobs[position].instance
+        task, epoch = instance.task, self._epochs[instance]
+        upstream = runner.upstream()
         versions = [inputs.versions[above] for above in upstream]
         head = [[above.task.name, above.row] for above in upstream] or None
-        frame = codec.encode(value, repr(instance), codec=task.codec, level=task.level, head=head)
+        frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
         generation = generation_of(epoch, versions)
         fingerprint = bytes.fromhex(task.fingerprint)
         entry = Entry(generation, frame.digest, basis_of(versions), fingerprint, seconds, time.time(), frame.size)
-        report = Report(Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place)
-        write = Write(instance.key, instance.row, epoch, entry, frame)
-        self._pending.setdefault(task.name, []).append((position, write, report))
-        self._pending_bytes += frame.size
-        now = time.monotonic()
-        self._pending_since = self._pending_since or now
-        if self._pending_bytes > _GROUP_BYTES or now - self._pending_since > _GROUP_SECONDS:
-            self.commit()
-
-    def commit(self) -> None:
-        """Write what is pending."""
-        pending, self._pending = self._pending, {}
-        self._pending_bytes, self._pending_since = 0, 0.0
-        for name, group in pending.items():
-            try:
-                kept = self.store.write(name, [write for _, write, _ in group])
-            except Exception as error:
-                for position, _, _ in group:
-                    self.fail(position, error)
-                continue
-            for (position, _, report), is_kept in zip(group, kept, strict=True):
-                self.reports[position] = report if is_kept else Report(Kind.SUPERSEDED)
+        self.store.write(task.name, [Write(instance.key, instance.row, epoch, entry, frame)])
+        self._reports[position] = Report(Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place)
 
     def fail(self, position: int, error: BaseException, seconds: float = 0.0) -> None:
         """Report an exception."""
@@ -352,12 +329,24 @@ class _Batch:
         elif isinstance(error, TaskTimeoutError):
             kind = Kind.TIMED_OUT
         failure = _failure_of(error, self._is_local)
-        self.reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure)
+        self._reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure)
 
     def finished(self) -> list[Report]:
-        """Commit the rest and return all reports; what was not begun counts as interrupted."""
-        self.commit()
-        return [report or Report(Kind.INTERRUPTED) for report in self.reports]
+        """Return all reports, with results committed unless a store was given that gathers on.
+
+        What was not begun counts as interrupted.
+        """
+        try:
+            if not self._is_gathering_on:
+                self.store.flush()
+        except StoreError as error:
+            for position, report in enumerate(self._reports):
+                if report is not None and report.kind is Kind.COMPUTED:
+                    self.fail(position, error)
+        for position, job in enumerate(self.jobs):
+            if (job.instance.task.name, job.instance.row) in self.store.dropped:
+                self._reports[position] = Report(Kind.SUPERSEDED)
+        return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
 
 def _failure_of(error: BaseException, is_local: bool) -> Failure:
@@ -398,6 +387,7 @@ def work(
     policy: Policy,
     *,
     is_local: bool = True,
+    should_stop: Callable[[], bool] = bool,
     started: Callable[[int], None] | None = None,
 ) -> list[Report]:
     """Compute jobs one after the other in the calling thread; report on each, in order.
@@ -407,17 +397,21 @@ def work(
         jobs: instances none of which requires another.
         policy: what changed code means in this run.
         is_local: the reports stay in this process, so exceptions need no pickling.
+        should_stop: asked before each job; once it says True the remaining jobs are not begun.
         started: called with each position before it begins.
 
     Notes:
-        Raises nothing of what a task raises, KeyboardInterrupt included: the jobs after it are not begun.
+        Raises nothing of what a task raises, KeyboardInterrupt included. After an exception the remaining jobs are
+        not begun: whether they shall be is not decided here.
     """
     batch = _Batch(store, jobs, is_local)
-    with open_store(store), policy_in_force(policy):
+    with open_store(batch.store), policy_in_force(policy):
         for position, job in enumerate(jobs):
+            if should_stop():
+                break
             if started is not None:
                 started(position)
-            token = _inside.set(_Place(store, job.instance))
+            token = _inside.set(_Place(batch.store, job.instance))
             began = time.perf_counter()
             try:
                 runner = job.runner or job.instance.evaluate()
@@ -425,32 +419,31 @@ def work(
                 if inputs is not None:
                     arguments = inputs.arguments(runner)
                     began = time.perf_counter()
-                    with _time_limit(job.instance):
+                    with _time_limit(job.instance) if job.instance.task.timeout else _NO_LIMIT:
                         value = runner.function(*arguments)
                         if inspect.isawaitable(value):
                             value = _awaited(value)
-                    batch.keep(position, job, runner, inputs, value, time.perf_counter() - began)
+                    batch.keep(position, runner, inputs, value, time.perf_counter() - began)
             except BaseException as error:
                 batch.fail(position, error, time.perf_counter() - began)
-                if isinstance(error, KeyboardInterrupt):
-                    break
+                break
             finally:
                 _inside.reset(token)
-            if _parent_is_gone.is_set():
-                break
     return batch.finished()
 
 
-async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
+async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callable[[], bool]) -> list[Report]:
     """Compute one job in the running event loop: a coroutine there, a plain function in a thread beside it."""
     import asyncio
 
     batch = _Batch(store, [job], True)
+    if should_stop():
+        return batch.finished()
     seconds = job.instance.task.timeout
     limit = asyncio.timeout(seconds)
     began = time.perf_counter()
-    with open_store(store), policy_in_force(policy):
-        token = _inside.set(_Place(store, job.instance))
+    with open_store(batch.store), policy_in_force(policy):
+        token = _inside.set(_Place(batch.store, job.instance))
         try:
             runner = job.runner or job.instance.evaluate()
             inputs = batch.inputs(0, runner)
@@ -464,7 +457,7 @@ async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
                         value = await asyncio.to_thread(runner.function, *arguments)
                         if inspect.isawaitable(value):
                             value = await value
-                batch.keep(0, job, runner, inputs, value, time.perf_counter() - began)
+                batch.keep(0, runner, inputs, value, time.perf_counter() - began)
         except BaseException as error:
             if isinstance(error, TimeoutError) and seconds is not None and limit.expired():
                 error = TaskTimeoutError(repr(job.instance), seconds)
@@ -474,11 +467,14 @@ async def work_async(store: Store, job: Job, policy: Policy) -> list[Report]:
     return batch.finished()
 
 
+_NO_LIMIT = contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def _time_limit(instance: Instance) -> Iterator[None]:
     """Stop a runner after its task's timeout, where this process is a worker of ours."""
     seconds = instance.task.timeout
-    if seconds is None or not _is_own_worker:
+    if not seconds or not _is_own_worker:
         yield
         return
 
@@ -535,13 +531,16 @@ def resolve(reference: TaskReference) -> Any:
     raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
 
 
-def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int) -> bytes:
-    """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for."""
+def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
+    """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for.
+
+    Once the stop file exists, jobs that have not begun are not begun (where the worker can see it).
+    """
     file = io.BytesIO()
     pickler = _JobPickler(file, 5)
     pickler.dump([(job.instance.task, job.instance.key, job.instance.values) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
-    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch), 5)
+    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
 
 
 class _JobPickler(codec.Pickler):
@@ -577,7 +576,7 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with _busy:
-        url, policy, tasks, packed_jobs, batch = pickle.loads(payload)
+        url, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
         try:
             _receive(tasks)
             jobs = [Job(task.restore(key, values)) for task, key, values in pickle.loads(packed_jobs)]
@@ -586,8 +585,8 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
         except Exception as error:
             return [tuple(Report(Kind.FAILED, failure=_failure_of(error, False)))]
         try:
-            mark = functools.partial(_mark, batch)
-            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, started=mark)
+            stop, mark = functools.partial(_should_stop, stop_file), functools.partial(_mark, batch)
+            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
         except StoreError as error:
             reports = [Report(Kind.FAILED, failure=_failure_of(error, False))]
         _mark(batch, _NOTHING)
@@ -599,8 +598,8 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
 _MARK = struct.Struct("<Qq")
 _NOTHING = -1
 _busy = threading.RLock()
-_parent_is_gone = threading.Event()
 _is_own_worker = False
+_parent_pid = 0
 _mark_file: int | None = None
 
 
@@ -610,11 +609,15 @@ def initialize(marks: str) -> None:
     Args:
         marks: folder for a file per process that says which job of which batch it has begun.
     """
-    global _is_own_worker, _mark_file
-    _is_own_worker = True
+    global _is_own_worker, _mark_file, _parent_pid
+    _is_own_worker, _parent_pid = True, os.getppid()
     _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
+
+
+def _should_stop(stop_file: str) -> bool:
+    return os.path.exists(stop_file) or (_is_own_worker and os.getppid() != _parent_pid)
 
 
 def _mark(batch: int, position: int) -> None:
@@ -640,7 +643,6 @@ def _watch_parent() -> None:
     if parent is None:
         return
     wait([parent.sentinel])
-    _parent_is_gone.set()
     with _busy:  # what runs is finished and committed first
         os._exit(1)
 

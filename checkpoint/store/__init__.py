@@ -12,10 +12,11 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Self, cast, final
 
+from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import DiskStore
 from checkpoint.store.entry import Entry, Epoch, Store, Write
 
-__all__ = ["Entry", "Epoch", "Store", "Write", "current_store", "open_store", "store_at"]
+__all__ = ["Entry", "Epoch", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
 _opened: dict[str, Store] = {}

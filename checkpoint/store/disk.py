@@ -6,7 +6,7 @@ Values below 32 KiB live in the row, larger ones in a file of their own that is 
 
 Invariants: nothing is ever evicted; no wait is endless; value and metadata commit in one transaction.
 
-Next: graph.py
+Next: store/behind.py
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if value.size < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
         name, path = self.filename()
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        for folder in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
         temporary = f"{path}.tmp"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -154,7 +155,9 @@ class DiskStore:
                 return self._caches[task]
             path = self._path(task)
             with self._explained(path):
-                os.makedirs(path, mode=0o700, exist_ok=True)
+                for folder in (self.url, self._folder, path):
+                    os.makedirs(folder, mode=0o700, exist_ok=True)
+                os.close(os.open(os.path.join(path, "cache.db"), os.O_RDWR | os.O_CREAT, 0o600))
                 cache = diskcache.Cache(path, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
                 row = (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None)
                 if not cache._sql("SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall():
@@ -276,9 +279,9 @@ class DiskStore:
         now = write.entry.stored_at
         return write.row, now, now, _TAG.pack(_TAG_FORMAT, *write.entry), size, mode, filename, value
 
-    def clear(self, task: str, key: str | None = None) -> None:
+    def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
         """Raise an epoch and remove what is there."""
-        if self._existing(task) is None:
+        if self._existing(task) is None and not creates:
             return
         where, bounds = ("key >= '{' AND key < '|'", []) if key is None else (
             "(key = ? OR (key >= ? AND key < ?))", [key, key + "#", key + "$"])  # fmt: skip
@@ -316,7 +319,11 @@ class DiskStore:
                 folders = sorted(entry.path for entry in os.scandir(self._folder) if entry.is_dir())
             except FileNotFoundError:
                 return []
-            return sorted(name for folder in folders if (name := _recorded_name(folder)) is not None)
+        names = []
+        for folder in folders:
+            with self._explained(folder):
+                names.append(_recorded_name(folder))
+        return sorted(filter(None, names))
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
@@ -341,8 +348,10 @@ def _recorded_name(folder: str) -> str | None:
     try:
         rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
         return str(rows[0][0]) if rows else None
-    except sqlite3.OperationalError:
-        return None  # another process is just creating it
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return None  # another process is just creating it
+        raise
     finally:
         connection.close()
 

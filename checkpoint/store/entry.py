@@ -84,8 +84,11 @@ class Store(Protocol):
         """Commit entries in one transaction; False for each that was cleared since its epoch was read."""
         ...
 
-    def clear(self, task: str, key: str | None = None) -> None:
-        """Raise the epoch of a key, or of the whole task, and remove what is there, in one transaction."""
+    def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
+        """Raise the epoch of a key, or of the whole task, and remove what is there, in one transaction.
+
+        A task that has no place here yet is left alone, unless `creates`: its results may never be kept here.
+        """
         ...
 
     def quarantine(self, task: str, row: str) -> None:

@@ -1,0 +1,72 @@
+"""The documentation runs: each page's Python blocks, top to bottom, in one namespace and an empty folder."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import checkpoint
+from checkpoint.options import TaskSettings
+from checkpoint.runs import RunOptions
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """Return (number of lines above it, code) of each Python block."""
+    text = page.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
+
+
+def run_block(page: Path, line: int, code: str, namespace: dict[str, Any]) -> None:
+    """Run a block as if its page were the source file, so that tracebacks point into the page."""
+    if ">>>" not in code:
+        exec(compile("\n" * line + code, page, "exec", dont_inherit=True), namespace)
+        return
+    test = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), line)
+    test.globs = namespace
+    output: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=output.append, clear_globs=False)
+    assert not output, "".join(output)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_of_a_page_runs(page: Path) -> None:
+    """What a page shows works when it is typed in from top to bottom."""
+    namespace: dict[str, Any] = {"__name__": page.stem.lower()}
+    for line, code in blocks(page):
+        run_block(page, line, code, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    """No page points to a file that is not there."""
+    targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)\s]*\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_reference_names_everything_public() -> None:
+    """docs/reference.md has an entry for each public name."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert [name for name in checkpoint.__all__ if f"`{name}" not in text] == []
+
+
+def test_the_reference_names_every_option() -> None:
+    """docs/reference.md has a row for each option of a task and of a run."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    options = [*TaskSettings.__annotations__, *RunOptions.__annotations__]
+    assert [option for option in options if f"\n| `{option}` |" not in text] == []
+
+
+def test_the_map_names_every_file() -> None:
+    """docs/architecture.md has a row for each file of the package that is more than a docstring."""
+    package = Path(checkpoint.__file__).parent
+    files = [file.relative_to(package).as_posix() for file in package.rglob("*.py") if "import" in file.read_text()]
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert [file for file in files if f"| `{file}` |" not in text] == []

@@ -1,0 +1,153 @@
+"""The examples are programs that work, and go on where they were killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+#: More runs than this are not killed, so that the test ends on a slow machine as well.
+MOST_KILLS = 4
+
+
+@contextmanager
+def started(name: str, store: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Start an example in a process group of its own, which is gone when the block ends."""
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+    surroundings = {**os.environ, "CP_CACHE_DIR": str(store), "PYTHONPATH": str(EXAMPLES.parent)}
+    process = subprocess.Popen(
+        command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            kill_group(process)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def output_of(name: str, store: Path, *arguments: object) -> str:
+    with started(name, store, *arguments) as process:
+        output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    return output
+
+
+def results_of(output: str) -> str:
+    """Return the lines that don't tell how much was computed."""
+    return "".join(line for line in output.splitlines(keepends=True) if "computed" not in line)
+
+
+def counts_of(output: str, label: str) -> tuple[int, int]:
+    found = re.search(rf"{label}: (\d+) computed, (\d+) found", output)
+    assert found is not None, output
+    return int(found[1]), int(found[2])
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Make a folder of 24 small files for the word counts."""
+    folder = tmp_path / "sources"
+    (folder / "inner").mkdir(parents=True)
+    for number in range(24):
+        parent = folder / "inner" if number % 2 else folder
+        (parent / f"file_{number:02}.py").write_text(
+            "alpha beta beta\n" * (number + 1) + f"word_{'x' * (number + 3)}\n"
+        )
+    return folder
+
+
+def test_binomials_computes_what_was_cleared_and_no_more(store: Path) -> None:
+    """The example prints 15, 0, 4 and 15 computed tasks, and keeps results under the script's own name."""
+    lines = output_of("binomials", store).splitlines()
+    expected = ["15 computed, 0 found", "0 computed, 15 found", "4 computed, 11 found", "15 computed, 0 found"]
+    assert [f"choose(6, 3) = 20: {counts}" for counts in expected] == lines
+    assert (store / "checkpoint" / "binomials.choose" / "cache.db").exists()
+
+
+def test_word_counts_counts_the_standard_library_once(store: Path) -> None:
+    """A second run of the example computes nothing and prints the same words."""
+    first = output_of("word_counts", store)
+    again = output_of("word_counts", store)
+    assert results_of(first) == results_of(again)
+    assert len(first.splitlines()) == 12
+    computed, found = counts_of(first, "counts")
+    assert computed > 100
+    assert found == 0
+    assert counts_of(again, "counts") == (0, computed)
+
+
+def test_word_counts_counts_only_a_changed_file_again(store: Path, sources: Path) -> None:
+    """After an edit of one of 24 files, that file and the two merges above it are computed."""
+    before = output_of("word_counts", store, sources)
+    assert counts_of(before, "counts") == (24, 0)
+    assert counts_of(before, "merges") == (4, 0)
+    (sources / "file_00.py").write_text("gamma " * 1000)
+    after = output_of("word_counts", store, sources)
+    assert after.startswith("gamma")
+    assert counts_of(after, "counts") == (1, 23)
+    assert counts_of(after, "merges") == (2, 2)
+
+
+def kill_when_it_got_further(process: subprocess.Popen[str], store: Path, chance: random.Random) -> None:
+    """Kill the group a random moment after the store has grown, or after a second; or let it end."""
+    sizes = stored_bytes(store)
+    deadline = time.monotonic() + 5
+    while stored_bytes(store) == sizes and time.monotonic() < deadline:
+        if has_ended(process, 0.02):
+            return
+    if not has_ended(process, chance.uniform(0, 0.6)):
+        kill_group(process)
+
+
+def has_ended(process: subprocess.Popen[str], seconds: float) -> bool:
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def stored_bytes(store: Path) -> list[tuple[str, int]]:
+    """Return names and sizes of the store's databases and their logs, which grow with each commit."""
+    sizes = []
+    for file in sorted(store.glob("checkpoint/*/cache.db*")):
+        try:
+            sizes.append((str(file), file.stat().st_size))
+        except FileNotFoundError:
+            pass  # a log that was just merged into its database
+    return sizes
+
+
+@pytest.mark.parametrize("name", ["binomials", "word_counts", "sweep"])
+def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: Path, tmp_path: Path) -> None:
+    """Killed with all its workers at random moments, then left alone, it prints what an undisturbed run prints."""
+    chance = random.Random(name)
+    undisturbed = output_of(name, tmp_path / "other")
+    for _ in range(MOST_KILLS):
+        with started(name, store) as process:
+            kill_when_it_got_further(process, store, chance)
+    final = output_of(name, store)
+    assert results_of(undisturbed) == results_of(final)
+    if name == "sweep":
+        (computed, found), (total, none) = counts_of(final, "fits"), counts_of(undisturbed, "fits")
+        assert (computed + found, none) == (total, 0)
+        assert found > 0
+    if name == "binomials":  # it clears its results first, so all of its lines are the same
+        assert undisturbed == final

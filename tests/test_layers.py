@@ -1,0 +1,108 @@
+"""The order of the files: each imports only from files before it, and the pure ones touch nothing outside."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import checkpoint
+
+PACKAGE = Path(checkpoint.__file__).parent
+ORDER = [
+    "errors",
+    "keys",
+    "fingerprint",
+    "codec",
+    "store.entry",
+    "store.disk",
+    "store.behind",
+    "store",
+    "graph",
+    "version",
+    "plan",
+    "worker",
+    "executors",
+    "engine",
+    "observe",
+    "observe.progress",
+    "lineage",
+    "runs",
+    "options",
+    "tasks",
+    "",
+]
+PURE = ["graph", "version", "plan"]
+PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}
+
+
+def files() -> dict[str, Path]:
+    """Return module name below the package -> file."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = file
+    return found
+
+
+def imports(file: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield (module, name imported from it or None) of every import statement, also those inside functions."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} has a relative import"
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def own_imports(name: str) -> set[str]:
+    """Return the modules of the package that a module of it imports, named below the package."""
+    known = files()
+    found = set()
+    for module, item in imports(known[name]):
+        if module.partition(".")[0] != "checkpoint":
+            continue
+        below = module.removeprefix("checkpoint").removeprefix(".")
+        submodule = f"{below}.{item}".strip(".")
+        found.add(submodule if item is not None and submodule in known else below)
+    return found
+
+
+def test_every_file_has_its_place_in_the_order() -> None:
+    """The order names each file of the package once."""
+    assert sorted(ORDER) == sorted(files())
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_a_file_imports_only_from_files_before_it(name: str) -> None:
+    """No import, at top level or inside a function, goes against the order."""
+    before = ORDER[: ORDER.index(name)]
+    assert [] == sorted(own_imports(name) - set(before))
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_files_take_only_plain_types_of_the_store(name: str) -> None:
+    """Graph, version and plan know what an entry is, and no place where entries live."""
+    taken = {item for module, item in imports(files()[name]) if module.startswith("checkpoint.store")}
+    assert set() == taken - PLAIN_STORE_NAMES
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_files_have_no_clock_and_no_system(name: str) -> None:
+    """Graph, version and plan import neither a clock nor anything that starts or touches something."""
+    impure = {"time", "datetime", "os", "sys", "pathlib", "random", "threading", "concurrent", "multiprocessing",
+              "sqlite3", "diskcache", "asyncio", "subprocess", "logging"}  # fmt: skip
+    assert set() == {module.partition(".")[0] for module, _ in imports(files()[name])} & impure
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_files_know_no_executor(name: str) -> None:
+    """Graph, version and plan don't import what computes."""
+    assert set() == own_imports(name) & {"worker", "executors", "engine"}
+
+
+def test_files_are_named_for_what_they_hold() -> None:
+    """No file has a name that says nothing."""
+    assert set() == {file.stem for file in files().values()} & {"utils", "util", "common", "helpers", "base", "misc"}

@@ -1,0 +1,237 @@
+"""The public names: complete, documented, picklable where they must be, and cheap to import."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import checkpoint
+import checkpoint.errors
+
+ROOT = Path(checkpoint.__file__).parent.parent
+
+ERRORS: list[tuple[checkpoint.CheckpointError, type[Exception], dict[str, Any], str]] = [
+    (
+        checkpoint.UnkeyableError("argument 'x' of m.f(): x[0]", "object", "pass plain data"),
+        TypeError,
+        {"where": "argument 'x' of m.f(): x[0]", "type_name": "object", "advice": "pass plain data"},
+        "cannot make a key of argument 'x' of m.f(): x[0]: object has no stable text; pass plain data",
+    ),
+    (
+        checkpoint.CycleError(("a()", "b()", "a()")),
+        ValueError,
+        {"path": ("a()", "b()", "a()")},
+        "tasks require each other in a cycle: a() -> b() -> a(); remove one of the requirements on this path",
+    ),
+    (
+        checkpoint.UnstorableError("f(1)", "['a']", "cannot pickle 'generator' object"),
+        TypeError,
+        {"call": "f(1)", "where": "['a']", "reason": "cannot pickle 'generator' object"},
+        "result of f(1) cannot be stored: cannot pickle 'generator' object at ['a']; return plain data "
+        "(a list instead of a generator, a path instead of an open file)",
+    ),
+    (
+        checkpoint.NotCachedError("f(1)"),
+        KeyError,
+        {"call": "f(1)"},
+        "f(1) has no result in the store; compute it with .run()",
+    ),
+    (
+        checkpoint.StoreError("/data", "disk full", "free some space"),
+        OSError,
+        {"folder": "/data", "reason": "disk full", "advice": "free some space"},
+        "store in '/data' failed: disk full; free some space",
+    ),
+    (
+        checkpoint.DamagedEntryError("its header does not match its digest"),
+        ValueError,
+        {"reason": "its header does not match its digest"},
+        "its header does not match its digest",
+    ),
+    (
+        checkpoint.TaskFailedError("Odd", "it is odd", "Traceback ..."),
+        RuntimeError,
+        {"type_name": "Odd", "message": "it is odd", "traceback_text": "Traceback ..."},
+        "Odd: it is odd (this exception cannot be pickled)\nTraceback ...",
+    ),
+    (
+        checkpoint.TaskLostError("f(1)", "its worker died"),
+        RuntimeError,
+        {"call": "f(1)", "reason": "its worker died"},
+        "f(1) was lost: its worker died",
+    ),
+    (
+        checkpoint.TaskTimeoutError("f(1)", 2.5),
+        TimeoutError,
+        {"call": "f(1)", "seconds": 2.5},
+        "f(1) was stopped: it ran longer than its timeout of 2.5 seconds",
+    ),
+    (
+        checkpoint.UnknownTaskError("m.f", "12.0.ab"),
+        LookupError,
+        {"name": "m.f", "token": "12.0.ab"},
+        "task m.f is not defined in this process, or not in the same form; import it first",
+    ),
+]
+each_error = pytest.mark.parametrize(
+    ("error", "builtin", "attributes", "text"), ERRORS, ids=[type(case[0]).__name__ for case in ERRORS]
+)
+
+
+def run_python(code: str, folder: Path) -> str:
+    """Run code in a new interpreter in a folder; return what it prints."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+def test_public_names_are_sorted() -> None:
+    """`__all__` is in the order of the alphabet."""
+    assert sorted(checkpoint.__all__) == checkpoint.__all__
+
+
+def test_public_names_are_complete() -> None:
+    """`__all__` has every name that the package's top level imports from its own files."""
+    modules = {name for name, value in vars(checkpoint).items() if inspect.ismodule(value)}
+    assert set(checkpoint.__all__) == {name for name in vars(checkpoint) if not name.startswith("_")} - modules
+
+
+def test_every_error_and_warning_is_public() -> None:
+    """What can be raised can be caught by a name of the top level."""
+    assert set() == set(checkpoint.errors.__all__) - set(checkpoint.__all__)
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """Type checkers find `py.typed`."""
+    assert (ROOT / "checkpoint" / "py.typed").is_file()
+
+
+def documented_things() -> Iterator[tuple[str, Any]]:
+    """Yield what the top level offers: functions, classes and their public methods and properties."""
+    for name in checkpoint.__all__:
+        thing = getattr(checkpoint, name)
+        yield name, thing
+        if inspect.isclass(thing):
+            for attribute, value in vars(thing).items():
+                if not attribute.startswith("_") and (callable(value) or isinstance(value, (property, classmethod))):
+                    yield f"{name}.{attribute}", value
+
+
+@pytest.mark.parametrize(("name", "thing"), [pytest.param(*pair, id=pair[0]) for pair in documented_things()])
+def test_every_public_thing_is_documented(name: str, thing: Any) -> None:
+    """Each public function, class, method and property has a docstring of its own."""
+    assert (thing.__doc__ or "").strip()
+
+
+# --- errors ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_errors_is_complete() -> None:
+    """Each error class is tested below."""
+    classes = {getattr(checkpoint.errors, name) for name in checkpoint.errors.__all__}
+    errors = {cls for cls in classes if issubclass(cls, checkpoint.CheckpointError)}
+    assert errors == {type(case[0]) for case in ERRORS} | {checkpoint.CheckpointError}
+
+
+@each_error
+def test_an_error_is_the_builtin_it_specialises(
+    error: checkpoint.CheckpointError, builtin: type[Exception], attributes: dict[str, Any], text: str
+) -> None:
+    """`except` clauses for the builtin catch it."""
+    assert isinstance(error, builtin)
+
+
+@each_error
+def test_an_error_has_its_data_as_attributes_and_arguments(
+    error: checkpoint.CheckpointError, builtin: type[Exception], attributes: dict[str, Any], text: str
+) -> None:
+    """The constructor's arguments are whole in `args`, and by name."""
+    assert (tuple(attributes.values()), attributes) == (
+        error.args,
+        {name: getattr(error, name) for name in attributes},
+    )
+
+
+@each_error
+def test_an_error_tells_what_failed_and_what_to_do(
+    error: checkpoint.CheckpointError, builtin: type[Exception], attributes: dict[str, Any], text: str
+) -> None:
+    """The text is made of the data."""
+    assert text == str(error)
+
+
+@each_error
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_survives_pickle(
+    error: checkpoint.CheckpointError,
+    builtin: type[Exception],
+    attributes: dict[str, Any],
+    text: str,
+    protocol: int,
+) -> None:
+    """A copy from another process has the same class, arguments, attributes and text."""
+    copy = pickle.loads(pickle.dumps(error, protocol))
+    assert (type(error), error.args, attributes, text) == (
+        type(copy),
+        copy.args,
+        {name: getattr(copy, name) for name in attributes},
+        str(copy),
+    )
+
+
+def test_a_store_error_claims_no_error_number() -> None:
+    """Its arguments are not mistaken for `errno` and `filename` of an OSError."""
+    error = checkpoint.StoreError("/data", "disk full", "free some space")
+    assert (None, None) == (error.errno, error.filename)
+
+
+def test_a_long_cycle_is_shown_by_its_ends() -> None:
+    """The text of an endless path stays readable."""
+    path = tuple(f"f({n})" for n in range(1000))
+    assert len(str(checkpoint.CycleError(path))) < 300
+
+
+# --- imports ---------------------------------------------------------------------------------------------
+
+
+def test_importing_and_decorating_create_no_files(tmp_path: Path) -> None:
+    """Nothing is on disk before the first result is to be kept. [31]"""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    code = """
+import os
+os.environ.pop("CP_CACHE_DIR", None)
+sys.dont_write_bytecode = True
+from checkpoint import memo, open_store, requires, task
+@task
+def plan(n):
+    def run_task():
+        return n
+    return run_task
+@memo(compress=True, max_concurrency=2)
+def double(n):
+    return 2 * n
+double(plan(3)); plan(3).is_cached(); plan(3).clear(); plan.clear(); list(plan.entries()); double(1).plan()
+open_store("elsewhere")
+print(os.listdir("."))
+"""
+    assert "[]\n" == run_python(code, folder)
+
+
+def test_importing_loads_only_what_is_always_needed(tmp_path: Path) -> None:
+    """What is large and used by some runs only is imported by those."""
+    code = """
+import checkpoint
+large = ["numpy", "dill", "rich", "zstandard", "pandas", "asyncio", "multiprocessing"]
+print([name for name in large if name in sys.modules])
+"""
+    assert "[]\n" == run_python(code, tmp_path)

@@ -1,0 +1,43 @@
+"""Type checkers infer what tasks give, and see what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import checkpoint
+
+ROOT = Path(checkpoint.__file__).parent.parent
+SAMPLE = Path(__file__).with_name("typing_api.py")
+
+
+def test_mypy_knows_the_types_of_tasks(tmp_path: Path) -> None:
+    """mypy --strict infers the types that are stated, and reports each marked mistake."""
+    pytest.importorskip("mypy", reason="mypy is not installed; it comes with the extra [lint]")
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--strict",
+        "--warn-unused-ignores",
+        f"--cache-dir={tmp_path}",
+        str(SAMPLE),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (0, "") == (done.returncode, done.stdout if done.returncode else "")
+
+
+def test_pyright_knows_the_types_of_tasks(tmp_path: Path) -> None:
+    """pyright infers the types that are stated, and reports each marked mistake."""
+    pytest.importorskip("pyright", reason="pyright is not installed; it comes with the extra [lint]")
+    settings = tmp_path / "pyrightconfig.json"
+    settings.write_text(
+        '{"include": ["%s"], "extraPaths": ["%s"], "strict": [], "reportUnnecessaryTypeIgnoreComment": true,'
+        ' "enableTypeIgnoreComments": false, "reportMissingModuleSource": false}' % (SAMPLE.as_posix(), ROOT.as_posix())
+    )
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--project", str(settings)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert (0, "") == (done.returncode, done.stdout if done.returncode else "")
