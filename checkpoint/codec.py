@@ -15,7 +15,9 @@ Next: store/__init__.py
 
 from __future__ import annotations
 
+import enum
 import functools
+import importlib
 import io
 import json
 import pickle
@@ -121,7 +123,9 @@ def _is_json(value: Any) -> bool:
 # --- encoding --------------------------------------------------------------------------------------------
 
 
-def encode(value: Any, call: object, *, codec: Codec | None = None, level: int | None = None, head: Any = None) -> Frame:
+def encode(
+    value: Any, call: object, *, codec: Codec | None = None, level: int | None = None, head: Any = None
+) -> Frame:
     """Return the frame of a value.
 
     Args:
@@ -210,11 +214,33 @@ class Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Return how to pickle an object, NotImplemented for the ordinary way."""
         if isinstance(obj, type):
-            if not _is_importable(obj):
-                return _restore_class, (module_name(obj.__module__), obj.__qualname__, _class_bytes(obj))
-        elif isinstance(obj, types.FunctionType) and not _is_importable(obj):
-            return _restore_function, (_dill_dumps(obj),)
+            return _reduce_class(obj)
+        if isinstance(obj, types.FunctionType) and not _is_importable(obj):
+            return _restore_function, (dump_by_value(obj),)
         return NotImplemented
+
+
+def _reduce_class(cls: type) -> Any:
+    if cls.__module__ in _MOVED:
+        return _imported, (_MOVED[cls.__module__], cls.__qualname__)
+    if _is_importable(cls):
+        return NotImplemented
+    place = module_name(cls.__module__), cls.__qualname__
+    if issubclass(cls, enum.Enum):
+        return _restore_enum, (
+            *place,
+            cls.__bases__,
+            tuple((name, item.value) for name, item in cls.__members__.items()),
+        )
+    return _restore_class, (*place, _class_bytes(cls))
+
+
+#: Where classes are found under every Python that may read what this one writes.
+_MOVED = {"pathlib._local": "pathlib"}
+
+
+def _imported(module: str, qualname: str) -> Any:
+    return _look_up(importlib.import_module(module), qualname)
 
 
 def _is_importable(obj: Any) -> bool:
@@ -230,11 +256,27 @@ def _look_up(module: Any, qualname: str) -> Any:
     return found
 
 
-def _dill_dumps(obj: Any) -> bytes:
+def dump_by_value(thing: Any) -> bytes:
+    """Return dill bytes of functions, classes and what they use, for a process that cannot import them.
+
+    Raises:
+        whatever dill raises where it can't.
+    """
+    file = io.BytesIO()
+    _dill_pickler()(file, protocol=5, recurse=True).dump(thing)
+    return file.getvalue()
+
+
+@functools.cache
+def _dill_pickler() -> Any:
     import dill
 
-    data: bytes = dill.dumps(obj, protocol=5, recurse=True)
-    return data
+    class ByValuePickler(dill.Pickler):  # type: ignore[misc]  # dill has no types
+        def reducer_override(self, obj: Any) -> Any:
+            is_special = isinstance(obj, type) and (obj.__module__ in _MOVED or issubclass(obj, enum.Enum))
+            return _reduce_class(obj) if is_special else NotImplemented
+
+    return ByValuePickler
 
 
 _class_cache: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
@@ -242,7 +284,7 @@ _class_cache: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary
 
 def _class_bytes(cls: type) -> bytes:
     if cls not in _class_cache:
-        _class_cache[cls] = _dill_dumps(cls)
+        _class_cache[cls] = dump_by_value(cls)
     return _class_cache[cls]
 
 
@@ -252,15 +294,33 @@ def _restore_function(data: bytes) -> Any:
     return dill.loads(data)
 
 
-def _restore_class(module: str, qualname: str, data: bytes) -> Any:
-    """Return the class of that name where the running program has it, so `isinstance` holds; else a rebuilt one."""
+def _defined_class(module: str, qualname: str) -> Any:
     for name in ("__main__", module):
         if module_name(name) == module and isinstance(found := _look_up(sys.modules.get(name), qualname), type):
             return found
-    return _rebuilt_class(data)
+    return None
+
+
+def _restore_class(module: str, qualname: str, data: bytes) -> Any:
+    """Return the class of that name where the running program has it, so `isinstance` holds; else a rebuilt one."""
+    found = _defined_class(module, qualname)
+    return found if found is not None else _rebuilt_class(data)
 
 
 _rebuilt_class = functools.lru_cache(maxsize=256)(_restore_function)
+
+
+def _restore_enum(module: str, qualname: str, bases: tuple[Any, ...], members: tuple[tuple[str, Any], ...]) -> Any:
+    """Do the same for an enum class, which dill cannot rebuild; its members come back, its methods don't."""
+    found = _defined_class(module, qualname)
+    return found if found is not None else _rebuilt_enum(module, qualname, bases, members)
+
+
+@functools.lru_cache(maxsize=256)
+def _rebuilt_enum(module: str, qualname: str, bases: tuple[Any, ...], members: tuple[tuple[str, Any], ...]) -> Any:
+    *mixins, base = bases
+    name = qualname.rpartition(".")[2]
+    return base(name, members, module=module, qualname=qualname, type=mixins[0] if mixins else None)
 
 
 def _locate(value: Any, error: Exception) -> tuple[str, str]:

@@ -336,13 +336,23 @@ class Run:
             if not self._batches and not self._is_stopping:
                 self._submit([self._suspects.popleft()], [])
             return
-        window = workers.count + workers.ahead
-        while len(self._batches) < window and not self._is_stopping:
+        while not self._is_stopping and self._has_room(workers):
             budget = max(_BATCH_SECONDS / 4, min(_BATCH_SECONDS, self._ready_seconds() / (2 * workers.count)))
             nodes = self._plan.take(workers.largest_batch, self._expected_seconds, budget)
             if not nodes:
                 return
             self._submit(nodes, [])
+
+    def _has_room(self, workers: Workers) -> bool:
+        """Tell whether to submit more: one batch a worker, and short ones ahead, as they would cost it a wait.
+
+        Long ones are not queued ahead: they would begin after a failure or an interrupt.
+        """
+        if len(self._batches) < workers.count:
+            return True
+        node = self._plan.upcoming()
+        is_short = node is not None and self._expected_seconds(node) < _BATCH_SECONDS
+        return is_short and len(self._batches) < workers.count + workers.ahead
 
     def _expected_seconds(self, node: int) -> float:
         """What an instance costs: its runner, and what is done around it; unknown ones are long."""

@@ -247,8 +247,9 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _describe_code(code: types.CodeType) -> str:
-    """Describe code without source by what no Python version changes: names and constants, not instructions."""
-    return repr((code.co_name, code.co_argcount, code.co_names, code.co_varnames, list(_constants(code.co_consts))))
+    """Describe code without source by its instructions, too: another Python version then counts as a change."""
+    names = (code.co_name, code.co_argcount, code.co_names, code.co_varnames)
+    return repr((names, code.co_code.hex(), list(_constants(code.co_consts))))
 
 
 def _constants(constants: Iterable[object]) -> Iterator[str]:

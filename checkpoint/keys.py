@@ -366,6 +366,9 @@ def _revive(content: Any) -> Any:
     return {name: _revive(inner) for name, inner in content.items()}
 
 
+_UNDECODABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+
+
 def decode(text: str) -> Any:
     """Return the value that a text made by `encode` stands for.
 
@@ -376,8 +379,29 @@ def decode(text: str) -> Any:
     """
     try:
         return _revive(json.loads(text))
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError) as error:
+    except _UNDECODABLE as error:
         raise ValueError(f"not a key: {text[:80]!r}") from error
+
+
+#: Where the key of a closure's call holds what the closure captured; no parameter can have this name.
+_CAPTURED = "$captured"
+
+
+def with_captured(key: str, captured: str) -> str:
+    """Return the key of a call of a closure: its arguments' key, and the text of what the closure captured."""
+    return f'{{"{_CAPTURED}":{captured}{"," if len(key) > 2 else ""}{key[1:]}'
+
+
+def decode_arguments(key: str) -> dict[str, Any]:
+    """Return the arguments, by parameter name, of a call's key; parts that cannot be rebuilt are `Opaque`.
+
+    Raises:
+        ValueError: the text is not the key of a call.
+    """
+    try:
+        return {name: _revive(content) for name, content in json.loads(key).items() if name != _CAPTURED}
+    except _UNDECODABLE as error:
+        raise ValueError(f"not the key of a call: {key[:80]!r}") from error
 
 
 # --- snapshots -------------------------------------------------------------------------------------------

@@ -125,20 +125,32 @@ class Plan:
 
     # --- what can happen ---
 
+    def _first(self) -> tuple[int, tuple[str, ...]] | None:
+        """Return the node that may start next, and its limits."""
+        return min(
+            (
+                (queue[0], limits)
+                for limits, queue in self._ready.items()
+                if queue and all(self._free[limit] > 0 for limit in limits)
+            ),
+            default=None,
+        )
+
+    def upcoming(self) -> int | None:
+        """Return the node that `take` would give first."""
+        found = self._first()
+        return found[0] if found is not None else None
+
     def take(self, most: int, cost_of: Callable[[int], float], budget: float) -> list[int]:
         """Return nodes to run now, in one go by one worker, and mark them running.
 
         The lowest come first, whatever order they became ready in: one, and more while their costs fit the budget,
         `most` at the most. A node with a limit comes alone.
         """
-        open_queues = [
-            (queue[0], limits)
-            for limits, queue in self._ready.items()
-            if queue and all(self._free[limit] > 0 for limit in limits)
-        ]
-        if not open_queues:
+        found = self._first()
+        if found is None:
             return []
-        _, limits = min(open_queues)
+        limits = found[1]
         queue = self._ready[limits]
         taken = [heapq.heappop(queue)]
         cost = cost_of(taken[0])

@@ -196,7 +196,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
     progress = given.get("progress")
     if progress is not None and not isinstance(progress, bool):
         raise TypeError(f"run(progress=...) takes True, False or None, not {progress!r}")
-    observers: list[Observer] = list(given.get("observers") or ())
+    observers = _observers(given.get("observers"))
     if progress or (progress is None and is_interactive()):
         observers.append(Progress())
     return Options(
@@ -208,6 +208,15 @@ def _checked(given: Mapping[str, Any]) -> Options:
         traits=traits,
         observers=observers,
     )
+
+
+def _observers(given: Any) -> list[Observer]:
+    found = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    for observer in found:
+        for method in ("begin", "notify", "tick", "end"):
+            if not callable(getattr(observer, method, None)):
+                raise TypeError(f"run(observers=...) takes a list of observers; {observer!r} has no method {method}")
+    return found
 
 
 def _choice(given: Mapping[str, Any], option: str, allowed: tuple[str, ...]) -> str | None:
@@ -224,11 +233,10 @@ def _sizes(given: Any, option: str) -> dict[str, int]:
     if not isinstance(given, Mapping):
         raise TypeError(f"run({option}=...) takes a dict of names and numbers, not {given!r}")
     sizes = {}
-    for name, size in given.items():
+    for named, size in given.items():
+        name = named if isinstance(named, str) else getattr(named, "name", None)
         if not isinstance(name, str):
-            name = getattr(name, "name", None)
-        if not isinstance(name, str):
-            raise TypeError(f"run({option}=...) takes names, for limits also tasks, not {next(iter(given))!r}")
+            raise TypeError(f"run({option}=...) takes names, for limits also tasks, not {named!r}")
         if isinstance(size, bool) or not isinstance(size, int):
             raise TypeError(f"run({option}=...) takes whole numbers; {name!r} has {size!r}")
         if size < 1:

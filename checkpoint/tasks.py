@@ -59,7 +59,6 @@ K = TypeVar("K")
 #: True while a body is evaluated: calls of tasks then only make instances.
 _is_evaluating: ContextVar[bool] = ContextVar("checkpoint_is_evaluating", default=False)
 _task_numbers = itertools.count()
-_CAPTURED = "$captured"
 
 
 @final
@@ -232,7 +231,7 @@ class Task(Generic[P, R]):
         key = self._signature.key(values)
         captured = self._captured if self._captured is not None else self._capture()
         if captured:
-            key = "{" + captured + ("," if len(key) > 2 else "") + key[1:]
+            key = keys.with_captured(key, captured)
         if not all(map(keys.is_immutable, values)):
             values = tuple([keys.snapshot(value) for value in values])
         instance: TaskInstance[R] = TaskInstance(self, key, values)
@@ -268,8 +267,7 @@ class Task(Generic[P, R]):
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
         for row, entry in current_store().scan(self.name):
-            arguments = keys.decode(key_of(row))
-            arguments.pop(_CAPTURED, None)
+            arguments = keys.decode_arguments(key_of(row))
             yield CachedCall(arguments, entry.stored_at, entry.seconds, entry.size)
 
     def to_frame(self) -> pandas.DataFrame:
@@ -370,8 +368,6 @@ class Task(Generic[P, R]):
 
     def by_value(self) -> bytes:
         """Return the task as dill bytes, for a process that cannot import it."""
-        import dill
-
         state = (
             self._function,
             self._options,
@@ -381,8 +377,7 @@ class Task(Generic[P, R]):
             self.reference,
             self.name,
         )
-        data: bytes = dill.dumps(state, protocol=5, recurse=True)
-        return data
+        return codec.dump_by_value(state)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         function, options, is_memo, fingerprint, captured, reference, name = state
@@ -429,15 +424,13 @@ class Task(Generic[P, R]):
             self._captured = ""  # a task that captures itself ends here
             captured = _captured_values(self._function, {id(self)})
             if captured:
-                self._captured = f'"{_CAPTURED}":{keys.encode(captured)}'
+                self._captured = keys.encode(captured)
         return self._captured
 
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
         if instance.values is not None:
             return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
-        arguments: dict[str, Any] = keys.decode(instance.key)
-        arguments.pop(_CAPTURED, None)
-        return arguments
+        return keys.decode_arguments(instance.key)
 
     def _describe(self, instance: TaskInstance[Any]) -> str:
         arguments = instance.arguments
@@ -586,16 +579,21 @@ def _make(options: TaskSettings, is_memo: bool, function: Any) -> Task[..., Any]
     return Task(function, TaskOptions.of(name, options), is_memo=is_memo)
 
 
+class _Requirement(Protocol[R_co]):
+    """What `requires` returns. A runner of one argument is checked; of several, only their number is."""
+
+    @overload
+    def __call__(self, function: Callable[[R_co], R], /) -> Callable[[], R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, Any, P], R], /) -> Callable[Concatenate[Any, P], R]: ...
+
+
 @overload
-def requires(required: TaskInstance[D], /) -> Callable[[Callable[Concatenate[D, P], R]], Callable[P, R]]: ...
+def requires(required: TaskInstance[D], /) -> _Requirement[D]: ...
 @overload
-def requires(
-    required: list[TaskInstance[D]], /
-) -> Callable[[Callable[Concatenate[list[D], P], R]], Callable[P, R]]: ...
+def requires(required: list[TaskInstance[D]], /) -> _Requirement[list[D]]: ...
 @overload
-def requires(
-    required: dict[K, TaskInstance[D]], /
-) -> Callable[[Callable[Concatenate[dict[K, D], P], R]], Callable[P, R]]: ...
+def requires(required: dict[K, TaskInstance[D]], /) -> _Requirement[dict[K, D]]: ...
 @overload
 def requires(required: Any, /) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
 def requires(required: Any, /) -> Any:

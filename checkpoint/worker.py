@@ -44,7 +44,7 @@ from checkpoint.errors import (
     UnknownTaskError,
 )
 from checkpoint.fingerprint import Policy, current_policy, policy_in_force
-from checkpoint.graph import Instance, Runner, with_values
+from checkpoint.graph import Instance, Runner, TaskInfo, with_values
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store, store_at
 from checkpoint.version import address_of, basis_of, generation_of, version_of
 
@@ -286,14 +286,16 @@ class _Batch:
         self._epochs = self._read_epochs()
 
     def _read_epochs(self) -> dict[Instance, Epoch]:
-        by_task: dict[str, list[Instance]] = {}
+        by_task: dict[TaskInfo, list[Instance]] = {}
         for job in self.jobs:
-            by_task.setdefault(job.instance.task.name, []).append(job.instance)
+            by_task.setdefault(job.instance.task, []).append(job.instance)
         return {
             instance: epoch
-            for name, instances in by_task.items()
+            for task, instances in by_task.items()
             for instance, epoch in zip(
-                instances, self.store.epochs(name, [instance.key for instance in instances]), strict=True
+                instances,
+                self.store.epochs(task.name, [instance.key for instance in instances], creates=True),
+                strict=True,
             )
         }
 

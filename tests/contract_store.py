@@ -60,7 +60,7 @@ def check_an_empty_store_has_nothing(store: Store) -> None:
 def check_what_is_written_is_read(store: Store) -> None:
     """Metadata and value come back as they were given."""
     write = write_of([1, "a"], number=3)
-    assert [True] == store.write(TASK, [write])
+    assert store.write(TASK, [write]) == [True]
     found = store.read(TASK, KEY)
     assert found is not None
     assert (write.entry, [1, "a"]) == (found[0], value_at(store))
@@ -91,7 +91,7 @@ def check_lookup_gives_metadata_of_what_exists(store: Store) -> None:
 def check_lookup_of_nothing(store: Store) -> None:
     """Asking for no rows finds none."""
     store.write(TASK, [write_of(1)])
-    assert ({}, []) == (store.lookup(TASK, []), store.epochs(TASK, []))
+    assert (store.lookup(TASK, []), store.epochs(TASK, [])) == ({}, [])
 
 
 def check_scan_gives_all_rows_in_order(store: Store) -> None:
@@ -109,7 +109,7 @@ def check_rows_with_suffixes_belong_to_their_key(store: Store) -> None:
     store.write(TASK, [write_of("other", '{"n":10}')])
     before = [value_at(store, KEY + suffix) for suffix in ("", "#v1", "#v2")]
     store.clear(TASK, KEY)
-    assert (["", "#v1", "#v2"], ['{"n":10}']) == (before, [row for row, _ in store.scan(TASK)])
+    assert (before, [row for row, _ in store.scan(TASK)]) == (["", "#v1", "#v2"], ['{"n":10}'])
 
 
 def check_clear_of_a_key(store: Store) -> None:
@@ -130,18 +130,18 @@ def check_clear_of_a_task(store: Store) -> None:
     before = store.epochs(TASK, [KEY, '{"n":3}'])
     store.clear(TASK)
     after = store.epochs(TASK, [KEY, '{"n":3}'])
-    assert ([], 3, True) == (
+    assert (
         list(store.scan(TASK)),
         value_at(store, task="lab.other"),
         all(old.task < new.task for old, new in zip(before, after, strict=True)),
-    )
+    ) == ([], 3, True)
 
 
 def check_clear_where_nothing_is(store: Store) -> None:
     """Clearing what isn't there is no error, and leaves no trace."""
     store.clear(TASK)
     store.clear(TASK, KEY)
-    assert [] == store.tasks()
+    assert store.tasks() == []
 
 
 def check_clear_of_a_task_that_keeps_nothing(store: Store) -> None:
@@ -155,14 +155,14 @@ def check_a_write_of_an_older_epoch_is_dropped(store: Store) -> None:
     store.write(TASK, [write_of(0)])
     store.clear(TASK, KEY)
     kept = store.write(TASK, [write_of(LARGE), write_of(2, '{"n":2}')])
-    assert ([False, True], ['{"n":2}']) == (kept, [row for row, _ in store.scan(TASK)])
+    assert (kept, [row for row, _ in store.scan(TASK)]) == ([False, True], ['{"n":2}'])
 
 
 def check_a_write_of_an_older_epoch_of_the_task_is_dropped(store: Store) -> None:
     """Clearing the whole task drops what was begun before, for keys that never existed too."""
     store.write(TASK, [write_of(0)])
     store.clear(TASK)
-    assert [False] == store.write(TASK, [write_of(2, '{"n":2}')])
+    assert store.write(TASK, [write_of(2, '{"n":2}')]) == [False]
 
 
 def check_a_write_of_the_new_epoch_is_kept(store: Store) -> None:
@@ -170,7 +170,7 @@ def check_a_write_of_the_new_epoch_is_kept(store: Store) -> None:
     store.write(TASK, [write_of(0)])
     store.clear(TASK, KEY)
     (epoch,) = store.epochs(TASK, [KEY])
-    assert ([True], 5) == (store.write(TASK, [write_of(5, epoch=epoch)]), value_at(store))
+    assert (store.write(TASK, [write_of(5, epoch=epoch)]), value_at(store)) == ([True], 5)
 
 
 def check_a_quarantined_row_is_missing(store: Store) -> None:
@@ -178,7 +178,7 @@ def check_a_quarantined_row_is_missing(store: Store) -> None:
     for value in (LARGE, "small", LARGE):
         store.write(TASK, [write_of(value)])
         store.quarantine(TASK, KEY)
-        assert (None, {}, []) == (store.read(TASK, KEY), store.lookup(TASK, [KEY]), list(store.scan(TASK)))
+        assert (store.read(TASK, KEY), store.lookup(TASK, [KEY]), list(store.scan(TASK))) == (None, {}, [])
 
 
 def check_quarantine_is_no_clear(store: Store) -> None:
@@ -202,7 +202,7 @@ def check_closing_loses_nothing(store: Store) -> None:
     store.write(TASK, [write_of(1), write_of(LARGE, '{"n":2}')])
     store.close()
     store.close()
-    assert (1, LARGE) == (value_at(store), value_at(store, '{"n":2}'))
+    assert (value_at(store), value_at(store, '{"n":2}')) == (1, LARGE)
 
 
 def check_directories_go_with_their_row(store: Store) -> None:
@@ -214,7 +214,7 @@ def check_directories_go_with_their_row(store: Store) -> None:
         folder.mkdir(parents=True)
         (folder / "model.bin").write_bytes(b"1")
     store.clear(TASK, KEY)
-    assert ([False, False], [False, True]) == (existed, [folder.exists() for folder in folders])
+    assert (existed, [folder.exists() for folder in folders]) == ([False, False], [False, True])
 
 
 CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
@@ -259,7 +259,7 @@ def walk_store(make_store: Callable[[], Store], *, walks: int = 15) -> None:
         def write(self, task: str, key: str, suffix: str, content: Any) -> None:
             self.count += 1
             write = write_of(content, key, row=key + suffix, epoch=self.epoch(task, key), number=self.count)
-            assert [True] == self.store.write(task, [write])
+            assert self.store.write(task, [write]) == [True]
             self.rows[task, write.row] = key, content, write.entry
             self.known.add(task)
 
@@ -268,7 +268,7 @@ def walk_store(make_store: Callable[[], Store], *, walks: int = 15) -> None:
             epoch = self.epoch(task, key)
             if any(epoch):
                 old = Epoch(epoch.task - 1, epoch.key) if epoch.task else Epoch(0, epoch.key - 1)
-                assert [False] == self.store.write(task, [write_of(content, key, epoch=old)])
+                assert self.store.write(task, [write_of(content, key, epoch=old)]) == [False]
 
         @rule(task=tasks, key=keys)
         def clear_key(self, task: str, key: str) -> None:

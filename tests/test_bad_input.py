@@ -287,7 +287,7 @@ def test_bad_input_is_refused(call: Callable[[], Any], kind: type[Exception], wo
     with pytest.raises(kind) as caught:
         call()
     assert type(caught.value) is kind
-    assert [] == [word for word in words if word not in str(caught.value)]
+    assert [word for word in words if word not in str(caught.value)] == []
 
 
 def test_the_environment_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ def test_bad_input_does_not_break_what_follows() -> None:
     for call, kind, _ in CASES.values():
         with pytest.raises(kind):
             call()
-    assert [2, 6] == run([double(1), double(3)], executor="serial")
+    assert run([double(1), double(3)], executor="serial") == [2, 6]
 
 
 def test_errors_of_this_package_have_one_base() -> None:

@@ -183,7 +183,8 @@ INTERRUPTED = """
         try:
             run([wait_for(i) for i in range(50)], executor=sys.argv[1], max_workers=2)
         except KeyboardInterrupt:
-            print("interrupted", [wait_for(i).is_cached() for i in range(2)], sum(wait_for(i).is_cached() for i in range(50)))
+            kept = [wait_for(i).is_cached() for i in range(50)]
+            print("interrupted", kept[:2], sum(kept))
 """
 
 
@@ -284,9 +285,15 @@ def test_a_program_read_from_standard_input(tmp_path: Path, store: Path) -> None
     text = textwrap.dedent(SCRIPT.format(extra="", options="", call="main()"))
     environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parents[1])}
     done = subprocess.run(
-        [sys.executable, "-"], input=text, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT_S,
+        [sys.executable, "-"],
+        input=text,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
         check=False,
-    )  # fmt: skip
+    )
     assert (done.stdout, done.stderr) == (PRINTED, "")
     assert sorted(os.listdir(store / "checkpoint")) == ["__main__.joined", "__main__.point"]
 

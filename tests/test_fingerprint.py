@@ -106,7 +106,7 @@ GOLDEN = {
 
 def test_the_format_of_fingerprints_has_a_number() -> None:
     """The golden digests belong to this number."""
-    assert 1 == fingerprint.FORMAT
+    assert fingerprint.FORMAT == 1
 
 
 @pytest.mark.parametrize("expected", GOLDEN)
@@ -299,7 +299,7 @@ print([digest(thing) for thing in (f, {"a", "b", "c"}, object(), sys.stdout.writ
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
         outputs.add(done.stdout)
-    assert 1 == len(outputs)
+    assert len(outputs) == 1
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ print([digest(thing) for thing in (f, {"a", "b", "c"}, object(), sys.stdout.writ
 )
 def test_anything_has_a_fingerprint(thing: object) -> None:
     """No object makes it fail."""
-    assert 32 == len(digest(thing))
+    assert len(digest(thing)) == 32
 
 
 def test_a_file_that_is_no_python_does_no_harm(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_a_module_stands_for_all_of_its_text(tmp_path: Path) -> None:
 
 def test_plain_values_are_compared_by_value() -> None:
     """Equal values have one fingerprint; others, and equal ones of other types, have theirs."""
-    assert 4 == len({digest(value) for value in ([1, 2], [2, 1], (1, 2), [1, 2.0], [1, 2])})
+    assert len({digest(value) for value in ([1, 2], [2, 1], (1, 2), [1, 2.0], [1, 2])}) == 4
 
 
 # --- policy ----------------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ values = st.recursive(
 
 def test_the_format_of_keys_has_a_number() -> None:
     """The golden texts below belong to this number."""
-    assert 1 == keys.FORMAT
+    assert keys.FORMAT == 1
 
 
 @pytest.mark.parametrize(("value", "text"), GOLDEN, ids=golden_id)
@@ -271,7 +271,7 @@ def test_the_order_of_a_dict_does_not_matter(value: dict[Any, Any], random: Any)
 
 def test_the_order_of_an_ordered_dict_matters() -> None:
     """An OrderedDict is told from one of another order, and from a dict."""
-    assert 3 == len({encode(OrderedDict(a=1, b=2)), encode(OrderedDict(b=2, a=1)), encode({"a": 1, "b": 2})})
+    assert len({encode(OrderedDict(a=1, b=2)), encode(OrderedDict(b=2, a=1)), encode({"a": 1, "b": 2})}) == 3
 
 
 @pytest.mark.parametrize("seed", ["1", "4242"])
@@ -358,7 +358,7 @@ def test_arrays_without_bytes_of_their_own_are_refused(value: Any) -> None:
 def test_an_array_in_a_key_comes_back_as_its_description() -> None:
     """Arrays are kept by digest, so a key can only tell that there was one."""
     found = decode(encode({"x": np.zeros(2)}))["x"]
-    assert ("ndarray", ["<f8", [2]]) == (found.tag, found.content[:2])
+    assert (found.tag, found.content[:2]) == ("ndarray", ["<f8", [2]])
 
 
 # --- what has no key -------------------------------------------------------------------------------------
@@ -493,7 +493,7 @@ def test_a_key_calls_and_imports_no_class(text: str) -> None:
 
 def test_an_opaque_part_shows_what_it_stands_for() -> None:
     """The description of a value that cannot be rebuilt can be read."""
-    assert "<task ['m.f', '{}']>" == repr(decode('{"$task":["m.f","{}"]}'))
+    assert repr(decode('{"$task":["m.f","{}"]}')) == "<task ['m.f', '{}']>"
 
 
 # --- types of one's own ----------------------------------------------------------------------------------
@@ -509,7 +509,7 @@ class Registered:
 def test_a_registered_type_has_a_key() -> None:
     """`register` says what stands for a value."""
     keys.register(Registered, "lab.registered", lambda value: (value.number,))
-    assert '[{"$lab.registered":{"$tuple":[3]}}]' == encode([Registered(3)])
+    assert encode([Registered(3)]) == '[{"$lab.registered":{"$tuple":[3]}}]'
 
 
 @pytest.mark.parametrize("tag", ["", "a b", "$x", 'a"b', "tuple", "ndarray"])
@@ -665,12 +665,12 @@ def test_calls_share_a_key_exactly_if_they_bind_alike(function: Callable[..., An
 def test_every_spelling_of_a_call_has_one_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """The key of a call is a JSON object of its parameters, sorted."""
     signature = Signature(simple, "m.simple")
-    assert '{"a":1,"b":2,"c":3}' == signature.key(signature.bind(args, kwargs))
+    assert signature.key(signature.bind(args, kwargs)) == '{"a":1,"b":2,"c":3}'
 
 
 def test_one_and_its_lookalikes_are_four_keys() -> None:
     """1, 1.0, True and "1" are different arguments. [22]"""
-    assert 4 == len({encode(value) for value in (1, 1.0, True, "1")})
+    assert len({encode(value) for value in (1, 1.0, True, "1")}) == 4
 
 
 def test_tuples_and_lists_are_two_keys() -> None:
@@ -699,7 +699,7 @@ def test_an_unkeyable_argument_is_named() -> None:
     signature = Signature(variadic, "lab.fit")
     with pytest.raises(UnkeyableError) as caught:
         signature.key(signature.bind((1, 2, [object()]), {}))
-    assert "argument 'rest' of lab.fit(): rest[1][0]" == caught.value.where
+    assert caught.value.where == "argument 'rest' of lab.fit(): rest[1][0]"
 
 
 def test_a_call_that_does_not_fit_names_the_function() -> None:
@@ -724,4 +724,4 @@ def test_a_script_goes_by_the_name_under_which_it_can_be_imported(tmp_path: Path
     )
     command = [sys.executable, str(script), str(ROOT)]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    assert '{"$enum":["train.Mode","FAST"]} True\n' == output
+    assert output == '{"$enum":["train.Mode","FAST"]} True\n'

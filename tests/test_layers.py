@@ -79,7 +79,7 @@ def test_every_file_has_its_place_in_the_order() -> None:
 def test_a_file_imports_only_from_files_before_it(name: str) -> None:
     """No import, at top level or inside a function, goes against the order."""
     before = ORDER[: ORDER.index(name)]
-    assert [] == sorted(own_imports(name) - set(before))
+    assert sorted(own_imports(name) - set(before)) == []
 
 
 @pytest.mark.parametrize("name", PURE)

@@ -191,7 +191,7 @@ def test_an_error_survives_pickle(
 def test_a_store_error_claims_no_error_number() -> None:
     """Its arguments are not mistaken for `errno` and `filename` of an OSError."""
     error = checkpoint.StoreError("/data", "disk full", "free some space")
-    assert (None, None) == (error.errno, error.filename)
+    assert (error.errno, error.filename) == (None, None)
 
 
 def test_a_long_cycle_is_shown_by_its_ends() -> None:
@@ -224,7 +224,7 @@ double(plan(3)); plan(3).is_cached(); plan(3).clear(); plan.clear(); list(plan.e
 open_store("elsewhere")
 print(os.listdir("."))
 """
-    assert "[]\n" == run_python(code, folder)
+    assert run_python(code, folder) == "[]\n"
 
 
 def test_importing_loads_only_what_is_always_needed(tmp_path: Path) -> None:
@@ -234,4 +234,4 @@ import checkpoint
 large = ["numpy", "dill", "rich", "zstandard", "pandas", "asyncio", "multiprocessing"]
 print([name for name in large if name in sys.modules])
 """
-    assert "[]\n" == run_python(code, tmp_path)
+    assert run_python(code, tmp_path) == "[]\n"

@@ -112,7 +112,7 @@ def test_gathered_writes_reach_the_store_with_a_flush(disk: DiskStore) -> None:
     behind.write(TASK, [write_of(1)])
     before = disk.read(TASK, KEY)
     behind.flush()
-    assert (None, 1) == (before, value_at(disk))
+    assert (before, value_at(disk)) == (None, 1)
 
 
 @pytest.mark.parametrize("write", [write_of(LARGE), write_of(1, number=4)], ids=["large", "slow"])
@@ -150,7 +150,7 @@ def test_a_relative_folder_is_resolved_once(tmp_path: Path, monkeypatch: pytest.
 def test_one_folder_is_one_store(tmp_path: Path) -> None:
     """However a folder is spelled, it is the same object."""
     spellings = [tmp_path / "s", f"{tmp_path}/s/", f"{tmp_path}/x/../s", f"file://{tmp_path}/s", "s"]
-    assert 1 == len({id(store_at(spelling)) for spelling in spellings})
+    assert len({id(store_at(spelling)) for spelling in spellings}) == 1
 
 
 def test_a_store_is_its_own_address(disk: DiskStore) -> None:
@@ -215,13 +215,13 @@ def test_only_the_owner_can_read(disk: DiskStore) -> None:
         for path in [Path(disk.url), *Path(disk.url).rglob("*")]
     }
     wrong = {name: oct(mode) for name, mode in modes.items() if mode not in (0o700, 0o600)}
-    assert {} == wrong
+    assert wrong == {}
 
 
 def test_large_values_are_files_and_small_ones_are_not(disk: DiskStore) -> None:
     """Small values are in the database."""
     disk.write(TASK, [write_of(1), write_of(LARGE, '{"n":2}')])
-    assert 1 == len(files_below(disk.url))
+    assert len(files_below(disk.url)) == 1
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_nothing_is_ever_evicted(disk: DiskStore) -> None:
     cache = diskcache.Cache(str(folder_of(disk)))
     found = (cache.eviction_policy, cache.cull_limit, cache.size_limit >= 2**60)
     cache.close()
-    assert ("none", 0, True) == found
+    assert found == ("none", 0, True)
 
 
 def test_a_store_beyond_its_size_limit_loses_nothing(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ def test_a_store_beyond_its_size_limit_loses_nothing(disk: DiskStore, monkeypatc
         ordinary[key] = LARGE
     kept = sum(key in ordinary for key in keys)
     ordinary.close()
-    assert (40, True) == (len(disk.lookup(TASK, keys)), kept < 40)
+    assert (len(disk.lookup(TASK, keys)), kept < 40) == (40, True)
 
 
 # --- disks that fail -------------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_a_full_disk_loses_nothing_but_what_is_new(value: str, tmp_path: Path) -
     lines = run_program(FULL_DISK, str(tmp_path / "full"), value).stdout.splitlines()
     assert lines[0].startswith(f"StoreError {tmp_path / 'full'}")
     assert "free some space" in lines[0]
-    assert ["before None False", "[True] True"] == lines[1:]
+    assert lines[1:] == ["before None False", "[True] True"]
     assert (1 if value == "large" else 0) == len(files_below(tmp_path / "full"))
 
 
@@ -415,7 +415,7 @@ def test_metadata_of_another_format_counts_as_missing(disk: DiskStore) -> None:
     database.close()
     before = (disk.read(TASK, KEY), disk.lookup(TASK, [KEY]), list(disk.scan(TASK)))
     disk.write(TASK, [write_of(2)])
-    assert ((None, {}, []), 2) == (before, value_at(disk))
+    assert (before, value_at(disk)) == ((None, {}, []), 2)
 
 
 # --- several processes and threads -----------------------------------------------------------------------
@@ -439,7 +439,7 @@ database.execute("COMMIT")
         other.stdout.readline()
         other.stdin.write("\n")
         other.stdin.flush()
-        assert [True] == disk.write(TASK, [write_of(2)])
+        assert disk.write(TASK, [write_of(2)]) == [True]
 
 
 def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +453,7 @@ def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pyte
         disk.write(TASK, [write_of(2)])
     other.execute("ROLLBACK")
     other.close()
-    assert (True, [True]) == (time.monotonic() - began < 5, disk.write(TASK, [write_of(3)]))
+    assert (time.monotonic() - began < 5, disk.write(TASK, [write_of(3)])) == (True, [True])
 
 
 def test_nothing_is_left_of_a_write_that_found_a_lock(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,7 +465,7 @@ def test_nothing_is_left_of_a_write_that_found_a_lock(disk: DiskStore, monkeypat
     with pytest.raises(StoreError):
         disk.write(TASK, [write_of(LARGE)])
     other.close()
-    assert ([], 1) == (files_below(disk.url), value_at(disk))
+    assert (files_below(disk.url), value_at(disk)) == ([], 1)
 
 
 WRITER = """
@@ -479,7 +479,7 @@ def test_processes_write_at_the_same_time(disk: DiskStore) -> None:
     """Two processes that write to one task, and to one row, lose nothing."""
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {PATHS!r}\n{PRELUDE}\n{WRITER}", disk.url]
     writers = [subprocess.Popen([*command, name]) for name in "ab"]
-    assert [0, 0] == [writer.wait(60) for writer in writers]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
     values = [value_at(disk, f'{{"{name}":{n}}}') for name in "ab" for n in range(60)]
     assert ([n if n % 5 else LARGE for n in range(60)] * 2, LARGE[59:]) == (values, value_at(disk))
 
@@ -488,8 +488,8 @@ def test_files_of_replaced_values_are_removed_under_contention(disk: DiskStore) 
     """After processes replaced each other's values, there is a file for each large row and no more."""
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {PATHS!r}\n{PRELUDE}\n{WRITER}", disk.url]
     writers = [subprocess.Popen([*command, name]) for name in "ab"]
-    assert [0, 0] == [writer.wait(60) for writer in writers]
-    assert 2 * 12 + 1 == len(files_below(disk.url))
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert len(files_below(disk.url)) == 2 * 12 + 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -507,7 +507,21 @@ if child == 0:
     os._exit(0)
 print(os.waitpid(child, 0)[1], len(list(store.scan(TASK))))
 """
-    assert "0 42\n" == run_program(code, str(tmp_path / "forked")).stdout
+    assert run_program(code, str(tmp_path / "forked")).stdout == "0 42\n"
+
+
+def test_removing_a_value_does_not_disturb_a_writer(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another writer has just made for its file stays, though the last file in it is removed."""
+    monkeypatch.setattr(os, "urandom", lambda size: bytes([7]) + next(_numbers).to_bytes(size - 1, "big"))
+    disk.write(TASK, [write_of(LARGE)])
+    make_folders = os.makedirs
+
+    def make_folders_and_lose_the_other_file(*args: Any, **kwargs: Any) -> None:
+        make_folders(*args, **kwargs)
+        disk.clear(TASK, KEY)
+
+    monkeypatch.setattr(os, "makedirs", make_folders_and_lose_the_other_file)
+    assert disk.write(TASK, [write_of(LARGE, '{"n":2}')]) == [True]
 
 
 def test_threads_share_a_store(disk: DiskStore) -> None:
@@ -521,8 +535,8 @@ def test_threads_share_a_store(disk: DiskStore) -> None:
         return True
 
     with ThreadPoolExecutor(4) as pool:
-        assert [True] * 4 == list(pool.map(use, range(4)))
-    assert 81 == len(list(disk.scan(TASK)))
+        assert list(pool.map(use, range(4))) == [True] * 4
+    assert len(list(disk.scan(TASK))) == 81
 
 
 # --- kills -----------------------------------------------------------------------------------------------
@@ -554,11 +568,11 @@ def test_a_killed_writer_leaves_whole_entries(disk: DiskStore) -> None:
     rows = {row: value_at(disk, row) for row, _ in disk.scan(TASK)}
     expected = {f'{{"{name}":{n}}}': n if n % 3 else f"{n} {LARGE}" for n in acknowledged for name in ("n", "twin")}
     singles = [row for row in rows if row.startswith('{"n"') and row.replace("n", "twin", 1) not in rows]
-    assert ({}, [], LARGE) == (
+    assert (
         {row: value for row, value in expected.items() if rows.get(row) != value},
         singles,
         rows['{"same":1}'].split()[1],
-    )
+    ) == ({}, [], LARGE)
 
 
 @pytest.mark.parametrize("use", [lambda store: store.url, repr], ids=["url", "repr"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -772,6 +773,15 @@ def test_another_store_for_a_block_and_for_a_run(tmp_path: Path) -> None:
         assert computed(square(1)) == 0
     assert computed(square(1), store=tmp_path / "b") == 1
     assert not square(1).is_cached()
+
+
+def test_a_store_that_is_removed_meanwhile_starts_afresh(store: Path) -> None:
+    """Removing the folder under a living process loses what was there and nothing that comes after."""
+    square(3).run(executor="serial")
+    shutil.rmtree(store)
+    assert not square(3).is_cached()
+    square(4).run(executor="serial")
+    assert (square(4).is_cached(), store.exists()) == (True, True)
 
 
 def test_unstored_tasks_are_computed_where_they_are_needed() -> None:

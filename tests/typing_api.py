@@ -76,7 +76,7 @@ assert_type(choose(6, 3).is_cached(), bool)
 choose(6)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 choose("6", 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 choose(6, 3, 1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-label(1, "a")  # type: ignore[misc]  # pyright: ignore[reportCallIssue]
+label(1, "a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 # --- memo ------------------------------------------------------------------------------------------------
 
@@ -130,19 +130,19 @@ assert_type(takes_one(), str)
 assert_type(takes_two(), float)
 
 
-@requires(choose(1, 1))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+@requires(choose(1, 1))  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 def takes_text(value: str) -> str:
     """Take text where there is a number."""
     return value
 
 
-@requires([choose(1, 1)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+@requires([choose(1, 1)])  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 def takes_number(values: int) -> int:
     """Take a number where there is a list."""
     return values
 
 
-@requires({"a": choose(1, 1)})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+@requires({"a": choose(1, 1)})  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 def takes_numbered(values: dict[int, int]) -> int:
     """Take other keys than there are."""
     return len(values)
@@ -165,7 +165,7 @@ choose(6, 3).run(on_error="ignore")  # type: ignore[arg-type]  # pyright: ignore
 # --- options ---------------------------------------------------------------------------------------------
 
 task(compres=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-task(on_change="sometimes")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+task(on_change="sometimes")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 task(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
+from checkpoint.errors import StoreError
 from checkpoint.store.entry import Entry, Epoch, Store, Write
 
 __all__ = ["WriteBehind"]
@@ -59,13 +60,20 @@ class WriteBehind:
         """Commit what was gathered.
 
         Raises:
-            StoreError: it cannot be written; it is forgotten.
+            StoreError: some of it cannot be written; that is forgotten.
         """
         with self._lock:
             pending, self._pending, self._pending_bytes = self._pending, {}, 0
+            failure: StoreError | None = None
             for task, writes in pending.items():
-                kept = self._store.write(task, list(writes.values()))
+                try:
+                    kept = self._store.write(task, list(writes.values()))
+                except StoreError as error:  # the other tasks' results may still find a place
+                    failure = error
+                    continue
                 self.dropped.update((task, row) for row, is_kept in zip(writes, kept, strict=True) if not is_kept)
+            if failure is not None:
+                raise failure
 
     def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
         """Return metadata, frame and whether the frame is a map of a file."""
@@ -85,9 +93,9 @@ class WriteBehind:
         self.flush()
         return self._store.scan(task)
 
-    def epochs(self, task: str, keys: Sequence[str]) -> list[Epoch]:
+    def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""
-        return self._store.epochs(task, keys)
+        return self._store.epochs(task, keys, creates=creates)
 
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
         """Raise an epoch and remove what is there."""

@@ -81,8 +81,7 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if value.size < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
         name, path = self.filename()
-        for folder in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         temporary = f"{path}.tmp"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -96,12 +95,71 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             raise
         return value.size, diskcache.core.MODE_BINARY, name, None
 
+    def filename(self, key: Any = None, value: Any = None) -> tuple[str, str]:
+        """Return a new name in one of 256 folders, and its path."""
+        text = os.urandom(16).hex()
+        name = os.path.join(text[:2], f"{text[2:]}.val")
+        return name, os.path.join(self._directory, name)
+
+    def remove(self, file_path: str) -> None:
+        """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(self._directory, file_path))
+
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Return a frame's bytes: from the row, or a read-only map of its file."""
         if filename is None:
             return value
         with open(os.path.join(self._directory, filename), "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+
+
+class _Connection(sqlite3.Connection):
+    """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@final
+class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """The DiskCache of one task's folder."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+        self._identity = self._identify()
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(os.path.join(self._directory, "cache.db"))
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_in_place(self) -> bool:
+        """Tell whether the folder still is the one that was opened: somebody may have removed it meanwhile."""
+        return self._identify() == self._identity
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "pid", None) != os.getpid():
+            self.close()
+            local.pid = os.getpid()
+        connection: sqlite3.Connection | None = getattr(local, "con", None)
+        if connection is None:
+            connection = local.con = sqlite3.connect(
+                os.path.join(self._directory, "cache.db"),
+                timeout=self._timeout,
+                isolation_level=None,
+                check_same_thread=False,  # used by one thread, but the collector may close it in another
+                factory=_Connection,
+            )
+            with contextlib.suppress(sqlite3.OperationalError):  # a new database has no settings yet
+                for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
+                    if name.startswith("sqlite_"):
+                        self.reset(name, value, update=False)
+        return connection
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
@@ -125,7 +183,7 @@ class DiskStore:
         #: The folder that was asked for; results are in its subfolder `checkpoint`.
         self.url = root
         self._folder = os.path.join(root, "checkpoint")
-        self._caches: dict[str, diskcache.Cache] = {}
+        self._caches: dict[str, FolderCache] = {}
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -143,25 +201,28 @@ class DiskStore:
     def _path(self, task: str) -> str:
         return os.path.join(self._folder, _folder_name(task))
 
-    def _existing(self, task: str) -> diskcache.Cache | None:
+    def _existing(self, task: str) -> FolderCache | None:
         cache = self._caches.get(task)
-        if cache is not None:
+        if cache is not None and cache.is_in_place():
             return cache
         return self._open(task) if os.path.exists(os.path.join(self._path(task), "cache.db")) else None
 
-    def _open(self, task: str) -> diskcache.Cache:
+    def _open(self, task: str) -> FolderCache:
         with self._lock:
-            if task in self._caches:
-                return self._caches[task]
+            cache = self._caches.get(task)
+            if cache is not None and cache.is_in_place():
+                return cache
             path = self._path(task)
             with self._explained(path):
                 for folder in (self.url, self._folder, path):
                     os.makedirs(folder, mode=0o700, exist_ok=True)
                 os.close(os.open(os.path.join(path, "cache.db"), os.O_RDWR | os.O_CREAT, 0o600))
-                cache = diskcache.Cache(path, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
-                row = (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None)
-                if not cache._sql("SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall():
-                    cache._sql(_UPSERT, row)
+                cache = FolderCache(path)
+                names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
+                if not names:
+                    cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
+                elif names != [(task,)]:  # names that differ in case alone, on a file system that ignores it
+                    raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
             self._caches[task] = cache
             return cache
 
@@ -188,7 +249,7 @@ class DiskStore:
                 cache.close()  # whatever state the connection is in, the next call starts with a new one
                 raise
 
-    def _rows(self, cache: diskcache.Cache, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    def _rows(self, cache: FolderCache, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._explained(cache.directory):
             rows: list[Any] = cache._sql(query, parameters).fetchall()
             return rows
@@ -202,7 +263,7 @@ class DiskStore:
             return {}
         return {row: entry for row, tag in self._tags(cache, rows) if (entry := _unpack(tag)) is not None}
 
-    def _tags(self, cache: diskcache.Cache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             yield from self._rows(cache, _SELECT.format(",".join("?" * len(chunk))), chunk)
@@ -219,9 +280,9 @@ class DiskStore:
                 return
             last = found[-1][0]
 
-    def epochs(self, task: str, keys: Sequence[str]) -> list[Epoch]:
+    def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""
-        cache = self._existing(task)
+        cache = self._open(task) if creates else self._existing(task)
         counts = {} if cache is None else dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
         of_task = counts.get(_EPOCH, 0)
         return [Epoch(of_task, counts.get(_EPOCH + key, 0)) for key in keys]
@@ -273,7 +334,7 @@ class DiskStore:
                 cache.disk.remove(filename)
             raise
 
-    def _columns(self, cache: diskcache.Cache, write: Write, written: list[str | None]) -> tuple[Any, ...]:
+    def _columns(self, cache: FolderCache, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)
         written.append(filename)
         now = write.entry.stored_at
@@ -283,8 +344,7 @@ class DiskStore:
         """Raise an epoch and remove what is there."""
         if self._existing(task) is None and not creates:
             return
-        where, bounds = ("key >= '{' AND key < '|'", []) if key is None else (
-            "(key = ? OR (key >= ? AND key < ?))", [key, key + "#", key + "$"])  # fmt: skip
+        where, bounds = _range_of(key)
         with self._transaction(task) as (sql, discard):
             row = _EPOCH + (key or "")
             ((epoch,),) = sql("SELECT coalesce(max(tag), 0) FROM Cache WHERE raw = 1 AND key = ?", (row,)).fetchall()
@@ -337,7 +397,7 @@ class DiskStore:
             cache.close()
 
 
-_inherited: list[dict[str, diskcache.Cache]] = []
+_inherited: list[dict[str, FolderCache]] = []
 
 
 def _recorded_name(folder: str) -> str | None:
@@ -354,6 +414,17 @@ def _recorded_name(folder: str) -> str | None:
         raise
     finally:
         connection.close()
+
+
+def _range_of(key: str | None) -> tuple[str, list[str]]:
+    """Return the condition for the rows of a key, or of all keys, with those that were set aside."""
+    if key is None:
+        return "(key >= '{' AND key < '|' OR key >= ? AND key < ?)", [_DAMAGED, _DAMAGED + "|"]
+    conditions, bounds = [], []
+    for row in (key, _DAMAGED + key):
+        conditions.append("key = ? OR key >= ? AND key < ?")
+        bounds += [row, row + "#", row + "$"]
+    return f"({' OR '.join(conditions)})", bounds
 
 
 def _unpack(tag: Any) -> Entry | None:

@@ -72,8 +72,12 @@ class Store(Protocol):
         """Yield each row of a task and its metadata, in the order of the rows. Reads no values."""
         ...
 
-    def epochs(self, task: str, keys: Sequence[str]) -> list[Epoch]:
-        """Return the epoch of each key, in order."""
+    def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
+        """Return the epoch of each key, in order.
+
+        With `creates` the task has its place here afterwards: a clear from now on counts, and a place that cannot
+        be made is an error before anything is computed for it.
+        """
         ...
 
     def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
