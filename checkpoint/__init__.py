@@ -1,9 +1,11 @@
 """Never compute the same thing twice, never lose what was computed.
 
 Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-codec, store, graph, version, plan, worker, executors, engine, runs, options, tasks.
+codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options, tasks,
+decorators.
 """
 
+from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
     CheckpointError,
     CodeChangedWarning,
@@ -23,7 +25,7 @@ from checkpoint.executors import ExecutorTraits
 from checkpoint.keys import register
 from checkpoint.runs import Forecast, RunReport
 from checkpoint.store import open_store
-from checkpoint.tasks import CachedCall, Task, TaskInstance, memo, requires, run, run_async, run_report, task
+from checkpoint.tasks import CachedCall, Task, TaskInstance, run, run_async, run_report
 from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"

@@ -5,13 +5,12 @@ the plan what happened, and tells observers. Workers write results to the store;
 
 Must not know: how tasks are defined, what a worker does inside.
 
-Next: tasks.py
+Next: runs.py
 """
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import os
 import queue
@@ -24,9 +23,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, final
+from types import MappingProxyType
+from typing import Any, NamedTuple, final
 
-from checkpoint import codec, worker
+from checkpoint import codec, wire, worker
 from checkpoint.errors import (
     CheckpointError,
     CodeChangedWarning,
@@ -35,13 +35,17 @@ from checkpoint.errors import (
     TaskLostError,
     TaskTimeoutError,
 )
+from checkpoint.events import Event, EventKind, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
-from checkpoint.graph import Graph, Instance
-from checkpoint.plan import Plan, State
-from checkpoint.store import Entry, Epoch, Store
+from checkpoint.graph import Instance
+from checkpoint.plan import State
+from checkpoint.store import Store
+from checkpoint.survey import survey
 from checkpoint.worker import Job, Kind, Report
 
-__all__ = ["Event", "EventKind", "Observer", "Options", "Outcome", "Run", "TaskCount", "survey"]
+__all__ = ["Options", "Outcome", "Run"]
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 logger = logging.getLogger("checkpoint")
 logger.addHandler(logging.NullHandler())
@@ -55,75 +59,15 @@ _MOST_LOST = 2
 _MOST_REPEATS = 10
 
 
-class EventKind(enum.Enum):
-    """What happened to an instance."""
-
-    HIT = "hit"
-    STARTED = "started"
-    COMPUTED = "computed"
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-    LOST = "lost"
-    RETRIED = "retried"
-    SKIPPED = "skipped"
-
-
-class Event(NamedTuple):
-    """One thing that happened in a run. `time` is in seconds since the run began."""
-
-    kind: EventKind
-    instance: Instance
-    time: float
-    #: How long the runner took, and how many bytes were stored; 0 where it doesn't apply.
-    seconds: float = 0.0
-    size: int = 0
-    #: Where it ran: "process 123".
-    place: str = ""
-
-
-class Observer(Protocol):
-    """Is told of a run as it happens, in the thread that drives it; what it raises ends the run."""
-
-    def begin(self, counts: Mapping[str, int]) -> None:
-        """A run starts; how many instances of each task it has."""
-        ...
-
-    def notify(self, event: Event) -> None:
-        """Something happened."""
-        ...
-
-    def tick(self) -> None:
-        """Time passes: called at least four times a second."""
-        ...
-
-    def end(self) -> None:
-        """The run is over."""
-        ...
-
-
-@dataclass(slots=True)
-class TaskCount:
-    """What a run did with the instances of one task."""
-
-    computed: int = 0
-    hit: int = 0
-    failed: int = 0
-    skipped: int = 0
-    #: Sum of the runners' times, and of the bytes stored.
-    seconds: float = 0.0
-    size: int = 0
-
-
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """How to run; the meaning of each is told at `checkpoint.run`."""
 
     executor: Executor | str | None = None
     max_workers: int | None = None
     stops_on_error: bool = True
-    pools: Mapping[str, int] = field(default_factory=dict)
-    limits: Mapping[str, int] = field(default_factory=dict)
+    pools: Mapping[str, int] = _NONE
+    limits: Mapping[str, int] = _NONE
     traits: ExecutorTraits | None = None
     observers: Sequence[Observer] = ()
 
@@ -138,60 +82,6 @@ class Outcome:
     counts: dict[str, TaskCount] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     seconds: float = 0.0
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What the store knows of a graph before anything runs."""
-
-    graph: Graph
-    plan: Plan
-    entries: list[Entry | None]
-
-
-def survey(roots: Iterable[Instance], store: Store, options: Options) -> Survey:
-    """Build the graph below some instances and decide what is fresh; reads metadata only, creates nothing."""
-    graph = Graph.of(roots)
-    by_task: dict[str, list[int]] = {}
-    for node, instance in enumerate(graph.instances):
-        by_task.setdefault(instance.task.name, []).append(node)
-    entries: list[Entry | None] = [None] * len(graph)
-    epochs: dict[int, Epoch] = {}
-    for name, nodes in by_task.items():
-        instances = [graph.instances[node] for node in nodes]
-        if instances[0].task.is_stored:
-            found = store.lookup(name, [instance.row for instance in instances])
-            for node, instance in zip(nodes, instances, strict=True):
-                entries[node] = found.get(instance.row)
-        else:
-            epochs.update(zip(nodes, store.epochs(name, [instance.key for instance in instances]), strict=True))
-    limits = _Limits(options, graph)
-    plan = Plan(graph, entries, epochs, limits.capacities, limits.of)
-    return Survey(graph, plan, entries)
-
-
-@final
-class _Limits:
-    """What each task counts against: its own max_concurrency, its pool."""
-
-    def __init__(self, options: Options, graph: Graph) -> None:
-        self.capacities: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, ...]] = {}
-        self._graph = graph
-        for task in {instance.task.name: instance.task for instance in graph.instances}.values():
-            names = []
-            most = options.limits.get(task.name, task.max_concurrency)
-            if most is not None:
-                names.append(f"task {task.name}")
-                self.capacities[names[-1]] = most
-            if task.pool is not None:
-                names.append(f"pool {task.pool}")
-                self.capacities[names[-1]] = options.pools.get(task.pool, 1)
-            self._by_task[task.name] = tuple(names)
-
-    def of(self, node: int) -> tuple[str, ...]:
-        return self._by_task[self._graph.instances[node].task.name]
 
 
 class _Batch(NamedTuple):
@@ -213,7 +103,7 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        surveyed = survey(roots, store, options)
+        surveyed = survey(roots, store, pools=options.pools, limits=options.limits)
         self._graph, self._plan, self._entries = surveyed.graph, surveyed.plan, surveyed.entries
         self._began = time.perf_counter()
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
@@ -414,7 +304,7 @@ class Run:
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
-        task = worker.known_tasks.get(token)
+        task = wire.known_tasks.get(token)
         if task is None or task in batch.tasks:
             raise TaskLostError(repr(self._graph.instances[batch.nodes[0]]), f"its worker doesn't know {name}")
         self._sent_tasks[token] = task

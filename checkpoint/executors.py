@@ -1,11 +1,11 @@
 """Executors: where batches of instances are computed, behind one small seam.
 
 Of an executor only `submit` is used, of a future its done-callback, `result()` and `exception()`. In the same
-process jobs are handed over as they are; to any other they travel as one bytes object that `worker.serve` takes.
+process jobs are handed over as they are; to any other they travel as one bytes object that `wire.serve` takes.
 
 Must not know: graphs, plans, which instance comes next. A caller's executor is never shut down.
 
-Next: engine.py
+Next: events.py
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
 
-from checkpoint import worker
+from checkpoint import process, wire, worker
 from checkpoint.fingerprint import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.worker import Job
@@ -283,8 +283,8 @@ class _ForeignProcesses:
         self._stop_file = os.path.join(self._folder, "stop")
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        payload = worker.pack(jobs, self._store, tasks, batch, self._stop_file)
-        return self._submit(self._executor, worker.serve, payload)
+        payload = wire.pack(jobs, self._store, tasks, batch, self._stop_file)
+        return self._submit(self._executor, wire.serve, payload)
 
     def stop(self) -> None:
         Path(self._stop_file).touch()
@@ -325,17 +325,17 @@ class _OwnProcesses:
         shutil.rmtree(self._marks, ignore_errors=True)
         os.mkdir(self._marks, 0o700)
         return concurrent.futures.ProcessPoolExecutor(
-            self.count, mp_context=self._context, initializer=worker.initialize, initargs=(self._marks,)
+            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks,)
         )
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        return self._pool.submit(worker.serve, worker.pack(jobs, self._store, tasks, batch, self._stop_file))
+        return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
 
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
     def begun(self) -> set[tuple[int, int]] | None:
-        return worker.begun_jobs(self._marks)
+        return process.begun_jobs(self._marks)
 
     def rebuild(self) -> bool:
         self._pool.shutdown(wait=True)

@@ -15,16 +15,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
-import decimal
 import enum
-import fractions
+import functools
+import importlib
 import inspect
 import json
 import math
 import pathlib
 import re
 import sys
-import uuid
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -129,9 +128,6 @@ _encoders: dict[type, Callable[[Any], str]] = {
     complex: lambda value: _tagged("complex", _encode_list([value.real, value.imag])),
     range: lambda value: _tagged("range", _encode_list([value.start, value.stop, value.step])),
     OrderedDict: lambda value: _tagged("ordereddict", _encode_list([list(pair) for pair in value.items()])),
-    decimal.Decimal: _as_text("decimal"),
-    fractions.Fraction: _as_text("fraction"),
-    uuid.UUID: _as_text("uuid"),
     datetime.datetime: lambda value: _tagged("datetime", _encode_list([value.isoformat(), value.fold])),
     datetime.date: _as_text("date", datetime.date.isoformat),
     datetime.time: lambda value: _tagged("time", _encode_list([value.isoformat(), value.fold])),
@@ -146,8 +142,14 @@ def _encode(value: Any) -> str:
     return encoder(value) if encoder is not None else _encode_other(value)
 
 
+#: Types of modules that only programs which use them should have to import.
+_WRITTEN_AS_TEXT = {("decimal", "Decimal"): "decimal", ("fractions", "Fraction"): "fraction", ("uuid", "UUID"): "uuid"}
+
+
 def _encode_other(value: Any) -> str:
     cls = type(value)
+    if (tag := _WRITTEN_AS_TEXT.get((cls.__module__, cls.__qualname__))) is not None:
+        return _tagged(tag, _quote(str(value)))
     if isinstance(value, enum.Enum):
         return _tagged("enum", _encode_list([_class_name(cls), value.name]))
     if isinstance(value, pathlib.PurePath):
@@ -325,6 +327,10 @@ def _decode_namedtuple(content: Any) -> Any:
     return tuple.__new__(cls, values)
 
 
+def _from_text(module: str, name: str, content: Any) -> Any:
+    return getattr(importlib.import_module(module), name)(content)
+
+
 _decoders: dict[str, Callable[[Any], Any]] = {
     "$dict": lambda content: {_revive(key): _revive(value) for key, value in content},
     "$float": float,
@@ -338,9 +344,7 @@ _decoders: dict[str, Callable[[Any], Any]] = {
     "$complex": lambda content: complex(*_revive(content)),
     "$range": lambda content: range(*content),
     "$ordereddict": lambda content: OrderedDict(_revive(content)),
-    "$decimal": decimal.Decimal,
-    "$fraction": fractions.Fraction,
-    "$uuid": uuid.UUID,
+    **{f"${tag}": functools.partial(_from_text, *place) for place, tag in _WRITTEN_AS_TEXT.items()},
     "$datetime": lambda content: datetime.datetime.fromisoformat(content[0]).replace(fold=content[1]),
     "$date": datetime.date.fromisoformat,
     "$time": lambda content: datetime.time.fromisoformat(content[0]).replace(fold=content[1]),
@@ -406,7 +410,7 @@ def decode_arguments(key: str) -> dict[str, Any]:
 
 # --- snapshots -------------------------------------------------------------------------------------------
 
-_IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range, decimal.Decimal, fractions.Fraction}
+_IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range}
 
 
 def is_immutable(value: Any) -> bool:

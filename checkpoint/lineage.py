@@ -1,6 +1,6 @@
 """Lineage: which entries were computed from which, as the entries themselves record it.
 
-Next: runs.py
+Next: options.py
 """
 
 from __future__ import annotations

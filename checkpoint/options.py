@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict, final
+from typing import Literal, NamedTuple, Protocol, TypedDict, final
 
 from checkpoint.codec import DEFAULT_LEVEL, Codec, check_codec
 from checkpoint.fingerprint import POLICIES
@@ -37,8 +36,7 @@ class _Invalid(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
+class TaskOptions(NamedTuple):
     """The options of one task; `of` checks them. Their meaning is told at `checkpoint.task`."""
 
     level: int | None

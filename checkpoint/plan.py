@@ -11,7 +11,7 @@ last of its upstream is settled: fresh if its entry's basis is the hash of their
 
 Must not know: clocks, stores, executors, values. Any other move raises.
 
-Next: worker.py
+Next: survey.py
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Must not know: how a task is defined.
 
-Next: options.py
+Next: lineage.py
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypedDict, TypeVar, final
 
-from checkpoint.engine import Event, Observer, Options, Run, TaskCount, survey
+from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
+from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.plan import State
 from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.survey import survey
 
 __all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "run_values"]
 
@@ -151,7 +153,7 @@ def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
 def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
     """Tell what running an instance would do; runs nothing, reads metadata only."""
     with _surroundings(options) as (store, checked):
-        found = survey([instance], store, checked)
+        found = survey([instance], store, pools=checked.pools, limits=checked.limits)
         compute: dict[Any, str] = {}
         maybe: list[Any] = []
         for node, state in enumerate(found.plan.states):

@@ -1,9 +1,8 @@
-"""Tasks: the decorators, and what they make.
+"""Tasks: a function whose calls are kept, and its calls.
 
-`@task` makes a `Task` of a body, `@memo` of a plain function; calling a Task binds arguments and gives a
-`TaskInstance`, which has run nothing; `@requires` says inside a body which instances' values the runner takes.
+Calling a `Task` binds arguments and gives a `TaskInstance`, which has run nothing; `run` computes.
 
-Next: cli.py
+Next: decorators.py
 """
 
 from __future__ import annotations
@@ -14,17 +13,15 @@ import itertools
 import os
 import types
 import warnings
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
-    Concatenate,
     Generic,
+    NamedTuple,
     ParamSpec,
-    Protocol,
     TypeVar,
     Unpack,
     final,
@@ -33,13 +30,13 @@ from typing import (
 
 import xxhash
 
-from checkpoint import codec, keys, worker
+from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
 from checkpoint.fingerprint import Source, current_policy
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import below, key_of
-from checkpoint.options import TaskOptions, TaskSettings
+from checkpoint.options import TaskOptions
 from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
@@ -48,12 +45,11 @@ from checkpoint.store import current_store
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CachedCall", "Task", "TaskInstance", "memo", "requires", "run", "run_async", "run_report", "task"]
+__all__ = ["CachedCall", "Task", "TaskInstance", "run", "run_async", "run_report"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-D = TypeVar("D")
 K = TypeVar("K")
 
 #: True while a body is evaluated: calls of tasks then only make instances.
@@ -181,8 +177,7 @@ def _restored(task: Task[..., R], key: str, values: tuple[Any, ...] | None) -> T
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class CachedCall:
+class CachedCall(NamedTuple):
     """A call whose result is in the store. `seconds` is how long it took, `size` is in bytes."""
 
     arguments: Mapping[str, Any]
@@ -217,7 +212,7 @@ class Task(Generic[P, R]):
         self._source = Source(function)
         self._captured: str | None = None
         self._fingerprint: str | None = None
-        self._reference: worker.TaskReference | None = None
+        self._reference: wire.TaskReference | None = None
         self._has_warned = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskInstance[R]:
@@ -250,7 +245,7 @@ class Task(Generic[P, R]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return worker.resolve, (self.reference,)
+        return wire.resolve, (self.reference,)
 
     def __copy__(self) -> Task[P, R]:
         return self
@@ -351,7 +346,7 @@ class Task(Generic[P, R]):
     # --- between processes ---
 
     @property
-    def reference(self) -> worker.TaskReference:
+    def reference(self) -> wire.TaskReference:
         """How this task is named to another process."""
         if self._reference is None:
             function = self._function
@@ -362,8 +357,8 @@ class Task(Generic[P, R]):
             )
             digest = _hash(self.fingerprint, *map(str, options))
             token = f"{os.getpid()}.{next(_task_numbers)}.{digest}"
-            self._reference = worker.TaskReference(function.__module__, function.__qualname__, digest, token)
-            worker.known_tasks[token] = self
+            self._reference = wire.TaskReference(function.__module__, function.__qualname__, digest, token)
+            wire.known_tasks[token] = self
         return self._reference
 
     def by_value(self) -> bytes:
@@ -488,149 +483,6 @@ def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
 
 
 keys.register(TaskInstance, "task", _encode_instance)
-
-
-# --- decorators ------------------------------------------------------------------------------------------
-
-
-class _TaskDecorator(Protocol):
-    @overload
-    def __call__(self, body: Callable[P, Callable[[], Coroutine[Any, Any, R]]], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, body: Callable[P, Callable[[], R]], /) -> Task[P, R]: ...
-
-
-class _MemoDecorator(Protocol):
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, R]], /) -> Task[..., R]: ...
-    @overload
-    def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
-
-
-@overload
-def task(body: Callable[P, Callable[[], Coroutine[Any, Any, R]]], /) -> Task[P, R]: ...
-@overload
-def task(body: Callable[P, Callable[[], R]], /) -> Task[P, R]: ...
-@overload
-def task(**options: Unpack[TaskSettings]) -> _TaskDecorator: ...
-def task(body: Callable[..., Any] | None = None, /, **options: Unpack[TaskSettings]) -> Any:
-    """Make a task of a body: a function that plans, and returns the function (the runner) that computes.
-
-    Used bare, `@task`, or with options, `@task(compress=True)`. Creates nothing on disk.
-
-    Args:
-        body: a pure function of its arguments; it may be evaluated more than once, in other processes too.
-        compress: keep results compressed with zstandard: True for level 3, or a level from -7 to 22.
-        max_concurrency: at most so many instances of this task run at once in a run.
-        version: pins the code by hand: edits of the code no longer matter, another version computes again.
-        on_change: what to do with results of edited code: "warn" (once per process) and use them, "rerun", "ignore".
-        depends_on: functions, classes, modules or plain values whose change counts as a change of this task.
-        retries: how often a failed instance is tried again in a run.
-        timeout: seconds after which a runner is stopped, in processes that checkpoint started; elsewhere it is
-            noted in the log and the result is kept.
-        pool: a resource shared by several tasks; `run(pools={name: size})` says how many may hold it (default 1).
-        name: the name under which results are kept, instead of module and function.
-        store: False for a result that is not kept: each consumer computes it in its own process.
-        codec: "json" for results that other programs read, or an object with `name`, `encode` and `decode`.
-
-    Raises:
-        TypeError, ValueError: the body is no plain function, or an option cannot be.
-    """
-    return _decorator(body, options, is_memo=False)
-
-
-@overload
-def memo(function: Callable[..., Coroutine[Any, Any, R]], /) -> Task[..., R]: ...
-@overload
-def memo(function: Callable[..., R], /) -> Task[..., R]: ...
-@overload
-def memo(**options: Unpack[TaskSettings]) -> _MemoDecorator: ...
-def memo(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskSettings]) -> Any:
-    """Make a task of a plain function: what it returns is the result.
-
-    Instances among its arguments, at any depth of lists, tuples and dicts, are its dependencies: the function is
-    called with their values. The options are those of `task`.
-
-    Raises:
-        TypeError, ValueError: it is no plain function, or an option cannot be.
-    """
-    return _decorator(function, options, is_memo=True)
-
-
-def _decorator(function: Any, options: TaskSettings, *, is_memo: bool) -> Any:
-    decorate = functools.partial(_make, options, is_memo)
-    return decorate if function is None else decorate(function)
-
-
-def _make(options: TaskSettings, is_memo: bool, function: Any) -> Task[..., Any]:
-    decorator = "memo" if is_memo else "task"
-    if isinstance(function, Task):
-        raise TypeError(f"@{decorator}: {function.name} is a task already")
-    if not isinstance(function, types.FunctionType):
-        raise TypeError(f"@{decorator} takes a function, not {name_of(function)}: {function!r}")
-    name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"@{decorator}: {name} is a generator, whose values cannot be kept; return a list")
-    if inspect.iscoroutinefunction(function) and not is_memo:
-        raise TypeError(
-            f"@task: the body of {name} plans and must be a plain function; "
-            "make the runner inside it `async def`, or use @memo"
-        )
-    return Task(function, TaskOptions.of(name, options), is_memo=is_memo)
-
-
-class _Requirement(Protocol[R_co]):
-    """What `requires` returns. A runner of one argument is checked; of several, only their number is."""
-
-    @overload
-    def __call__(self, function: Callable[[R_co], R], /) -> Callable[[], R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, Any, P], R], /) -> Callable[Concatenate[Any, P], R]: ...
-
-
-@overload
-def requires(required: TaskInstance[D], /) -> _Requirement[D]: ...
-@overload
-def requires(required: list[TaskInstance[D]], /) -> _Requirement[list[D]]: ...
-@overload
-def requires(required: dict[K, TaskInstance[D]], /) -> _Requirement[dict[K, D]]: ...
-@overload
-def requires(required: Any, /) -> Callable[[Callable[..., R]], Callable[..., R]]: ...
-def requires(required: Any, /) -> Any:
-    """Say, inside a body, which values a runner takes: one more argument, before those of decorators below.
-
-    Args:
-        required: an instance, a part of one (`instance["k"]`), or lists, tuples and dicts of these at any depth,
-            which arrive in the same shape. Plain values among them are passed as they are.
-
-    Raises:
-        TypeError: there is no instance in it, or a task, function or class, which somebody forgot to call.
-    """
-    _check_required(required, "")
-    is_empty = type(required) in (list, tuple, dict) and not required
-    if not is_empty and next(instances_in(required), None) is None:
-        raise TypeError(f"requires() takes task instances; {name_of(required)} {_shown(required)} is or holds none")
-
-    def decorate(function: Callable[..., Any]) -> Runner:
-        if isinstance(function, Runner):
-            return Runner(function.function, (required, *function.requirements))
-        if not callable(function) or isinstance(function, Task):
-            raise TypeError(f"@requires decorates the function that computes, not {name_of(function)}")
-        return Runner(function, (required,))
-
-    return decorate
-
-
-def _check_required(structure: Any, path: str) -> None:
-    if type(structure) in (list, tuple):
-        for index, part in enumerate(structure):
-            _check_required(part, f"{path}[{index}]")
-    elif type(structure) is dict:
-        for name, part in structure.items():
-            _check_required(part, f"{path}[{name!r}]")
-    elif isinstance(structure, (Task, Runner, type, types.FunctionType, types.GeneratorType)):
-        advice = "call it" if callable(structure) else "make a list of it"
-        raise TypeError(f"requires() takes task instances{path and f', at {path}'}, not {name_of(structure)}; {advice}")
 
 
 # --- running ---------------------------------------------------------------------------------------------

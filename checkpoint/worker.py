@@ -4,48 +4,33 @@ It evaluates a body for its arguments, reads the inputs from the store, calls th
 store, and reports back. What comes back is small and plain: never a result and, between processes, never a user's
 exception as such, so neither can break or hang an executor.
 
-What travels to another process: names of tasks and their arguments. A task that the other process cannot import in
-the same form is asked for (`Kind.UNKNOWN`) and then sent along as dill bytes, once per process.
+Must not know: graphs, plans, limits, retries, how it was asked.
 
-Must not know: graphs, plans, limits, retries.
-
-Next: executors.py
+Next: wire.py
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
-import faulthandler
 import functools
-import importlib
 import inspect
 import io
 import os
 import pickle
-import signal
-import struct
-import sys
 import threading
 import time
 import traceback
-import weakref
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar, copy_context
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Self, final
 
-from checkpoint import codec
-from checkpoint.errors import (
-    DamagedEntryError,
-    StoreError,
-    TaskFailedError,
-    TaskTimeoutError,
-    UnknownTaskError,
-)
-from checkpoint.fingerprint import Policy, current_policy, policy_in_force
+from checkpoint import codec, process
+from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
+from checkpoint.fingerprint import Policy, policy_in_force
 from checkpoint.graph import Instance, Runner, TaskInfo, with_values
-from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store, store_at
+from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
 from checkpoint.version import address_of, basis_of, generation_of, version_of
 
 __all__ = [
@@ -53,20 +38,12 @@ __all__ = [
     "Job",
     "Kind",
     "Report",
-    "TaskReference",
     "is_inside_runner",
-    "known_tasks",
-    "pack",
-    "resolve",
-    "serve",
     "task_directory",
     "unstored_value",
     "work",
     "work_async",
 ]
-
-#: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
-_GRACE_SECONDS = 5.0
 
 
 class Kind(enum.IntEnum):
@@ -91,6 +68,13 @@ class Failure(NamedTuple):
     message: str
     traceback_text: str
     exception: BaseException | bytes | None
+
+    @classmethod
+    def of(cls, error: BaseException, *, is_local: bool) -> Self:
+        """Take an exception apart; only one that stays in this process is kept as it is."""
+        text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
+        kept = error if is_local else _pickled(error)
+        return cls(type(error).__qualname__, _safe_text(error), text, kept)
 
     def restore(self) -> BaseException:
         """Return the original exception, or a TaskFailedError in its place."""
@@ -269,6 +253,8 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
+_NO_LIMIT = contextlib.nullcontext()
+
 # --- one batch -------------------------------------------------------------------------------------------
 
 
@@ -330,7 +316,7 @@ class _Batch:
             kind = Kind.INTERRUPTED
         elif isinstance(error, TaskTimeoutError):
             kind = Kind.TIMED_OUT
-        failure = _failure_of(error, self._is_local)
+        failure = Failure.of(error, is_local=self._is_local)
         self._reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure)
 
     def finished(self) -> list[Report]:
@@ -351,20 +337,16 @@ class _Batch:
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
 
-def _failure_of(error: BaseException, is_local: bool) -> Failure:
-    text = "".join(traceback.format_exception(type(error), error, _users_part(error)))
-    packed: BaseException | bytes | None = error
-    if not is_local:
-        try:
-            file = io.BytesIO()
-            codec.Pickler(file, 5).dump(error)
-            packed = file.getvalue()
-            copy = pickle.loads(packed)
-            if type(copy).__name__ != type(error).__name__ or str(copy) != str(error):
-                packed = None
-        except Exception:
-            packed = None
-    return Failure(type(error).__qualname__, _safe_text(error), text, packed)
+def _pickled(error: BaseException) -> bytes | None:
+    """Return the pickle of an exception that comes back as itself; None for any other."""
+    try:
+        file = io.BytesIO()
+        codec.Pickler(file, 5).dump(error)
+        copy = pickle.loads(file.getvalue())
+        is_same = type(copy).__name__ == type(error).__name__ and str(copy) == str(error)
+        return file.getvalue() if is_same else None
+    except Exception:
+        return None
 
 
 def _users_part(error: BaseException) -> Any:
@@ -420,8 +402,9 @@ def work(
                 inputs = batch.inputs(position, runner)
                 if inputs is not None:
                     arguments = inputs.arguments(runner)
+                    seconds = job.instance.task.timeout
                     began = time.perf_counter()
-                    with _time_limit(job.instance) if job.instance.task.timeout else _NO_LIMIT:
+                    with process.time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
                         value = runner.function(*arguments)
                         if inspect.isawaitable(value):
                             value = _awaited(value)
@@ -467,193 +450,3 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
         finally:
             _inside.reset(token)
     return batch.finished()
-
-
-_NO_LIMIT = contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _time_limit(instance: Instance) -> Iterator[None]:
-    """Stop a runner after its task's timeout, where this process is a worker of ours."""
-    seconds = instance.task.timeout
-    if not seconds or not _is_own_worker:
-        yield
-        return
-
-    def expire(number: int, frame: object) -> None:
-        raise TaskTimeoutError(repr(instance), seconds)
-
-    signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    # A C call that never returns to Python doesn't see the signal; this thread needs no Python to end the process.
-    faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True, file=_null())
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        faulthandler.cancel_dump_traceback_later()
-
-
-# --- between processes -----------------------------------------------------------------------------------
-
-
-class TaskReference(NamedTuple):
-    """How a task is named to another process: where to import it, and the digest it must have there."""
-
-    module: str
-    qualname: str
-    digest: str
-    #: Tells tasks apart that no name can: closures, redefinitions.
-    token: str
-
-
-#: The tasks of this process by token.
-known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-_received_tasks: list[Any] = []
-
-
-def resolve(reference: TaskReference) -> Any:
-    """Return the task that a reference names.
-
-    Raises:
-        UnknownTaskError: this process neither knows nor can import it in the same form.
-    """
-    task = known_tasks.get(reference.token)
-    if task is not None:
-        return task
-    if "<" not in reference.qualname:
-        try:
-            found: Any = sys.modules.get(reference.module) or importlib.import_module(reference.module)
-            for name in reference.qualname.split("."):
-                found = getattr(found, name, None)
-        except Exception:
-            found = None
-        if getattr(getattr(found, "reference", None), "digest", None) == reference.digest:
-            return found
-    raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
-
-
-def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
-    """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for.
-
-    Once the stop file exists, jobs that have not begun are not begun (where the worker can see it).
-    """
-    file = io.BytesIO()
-    pickler = _JobPickler(file, 5)
-    pickler.dump([(job.instance.task, job.instance.key, job.instance.values) for job in jobs])
-    by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
-    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
-
-
-class _JobPickler(codec.Pickler):
-    """Sends instances among arguments by task and key alone: their own arguments would drag their ancestry along."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        shorten = getattr(type(obj), "reduce_to_key", None)
-        return shorten(obj) if shorten is not None and obj.task.is_stored else super().reducer_override(obj)
-
-
-def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
-    """Make the tasks that were sent by value; they may refer to each other, so all exist before any is filled."""
-    import dill
-
-    new: list[tuple[Any, str, bytes]] = [
-        (object.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks
-    ]
-    try:
-        for task, token, _ in new:
-            known_tasks[token] = task
-        for task, _, state in new:
-            task.__setstate__(dill.loads(state))
-    except BaseException:
-        for _, token, _ in new:
-            del known_tasks[token]
-        raise
-    _received_tasks.extend(task for task, _, _ in new)
-
-
-def serve(payload: bytes) -> list[tuple[Any, ...]]:
-    """Compute the jobs of another process; the one function that is ever submitted to its executor.
-
-    Returns one plain tuple, the fields of a `Report`, for each job.
-    """
-    with _busy:
-        url, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
-        try:
-            _receive(tasks)
-            jobs = [Job(task.restore(key, values)) for task, key, values in pickle.loads(packed_jobs)]
-        except UnknownTaskError as unknown:
-            return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]
-        except Exception as error:
-            return [tuple(Report(Kind.FAILED, failure=_failure_of(error, False)))]
-        try:
-            stop, mark = functools.partial(_should_stop, stop_file), functools.partial(_mark, batch)
-            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
-        except StoreError as error:
-            reports = [Report(Kind.FAILED, failure=_failure_of(error, False))]
-        _mark(batch, _NOTHING)
-        return [tuple(report) for report in reports]
-
-
-# --- a process that we own -------------------------------------------------------------------------------
-
-_MARK = struct.Struct("<Qq")
-_NOTHING = -1
-_busy = threading.RLock()
-_is_own_worker = False
-_parent_pid = 0
-_mark_file: int | None = None
-
-
-def initialize(marks: str) -> None:
-    """Prepare a worker process of ours: it leaves Ctrl-C to its parent and doesn't outlive it.
-
-    Args:
-        marks: folder for a file per process that says which job of which batch it has begun.
-    """
-    global _is_own_worker, _mark_file, _parent_pid
-    _is_own_worker, _parent_pid = True, os.getppid()
-    _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
-
-
-def _should_stop(stop_file: str) -> bool:
-    return os.path.exists(stop_file) or (_is_own_worker and os.getppid() != _parent_pid)
-
-
-def _mark(batch: int, position: int) -> None:
-    if _mark_file is not None:
-        os.pwrite(_mark_file, _MARK.pack(batch, position), 0)
-
-
-def begun_jobs(marks: str) -> set[tuple[int, int]]:
-    """Return (batch, position) of each job that a process had begun and not finished."""
-    begun = set()
-    for name in os.listdir(marks):
-        data = Path(marks, name).read_bytes()
-        if len(data) == _MARK.size and (mark := _MARK.unpack(data))[1] != _NOTHING:
-            begun.add(mark)
-    return begun
-
-
-def _watch_parent() -> None:
-    import multiprocessing
-    from multiprocessing.connection import wait
-
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    wait([parent.sentinel])
-    with _busy:  # what runs is finished and committed first
-        os._exit(1)
-
-
-def _null() -> Any:
-    global _null_file
-    if _null_file is None:
-        _null_file = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
-    return _null_file
-
-
-_null_file: Any = None

@@ -34,7 +34,7 @@ from checkpoint import (
     run_report,
     task,
 )
-from checkpoint.engine import Event, EventKind
+from checkpoint.events import Event, EventKind
 
 KINDS = ["serial", "threads", "processes", "async", "user threads", "fork", "forkserver", "spawn", "loky"]
 

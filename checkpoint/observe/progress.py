@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from checkpoint.engine import Event, EventKind
+from checkpoint.events import Event, EventKind
 
 if TYPE_CHECKING:
     from rich.console import Console

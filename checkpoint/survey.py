@@ -1,0 +1,79 @@
+"""Survey: what a graph needs and what the store has of it, before anything runs.
+
+Must not know: executors, values.
+
+Next: process.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, final
+
+from checkpoint.graph import Graph, Instance
+from checkpoint.plan import Plan
+from checkpoint.store import Entry, Epoch, Store
+
+__all__ = ["Survey", "survey"]
+
+
+class Survey(NamedTuple):
+    """What the store knows of a graph before anything runs."""
+
+    graph: Graph
+    plan: Plan
+    entries: list[Entry | None]
+
+
+def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int], limits: Mapping[str, int]) -> Survey:
+    """Build the graph below some instances and decide what is fresh; reads metadata only, creates nothing.
+
+    Args:
+        roots: what was asked for.
+        store: where to look.
+        pools: size of each named resource; 1 for others.
+        limits: task name -> how many of its instances may run at once, instead of the task's own max_concurrency.
+
+    Raises:
+        CycleError, StoreError; and what bodies raise.
+    """
+    graph = Graph.of(roots)
+    by_task: dict[str, list[int]] = {}
+    for node, instance in enumerate(graph.instances):
+        by_task.setdefault(instance.task.name, []).append(node)
+    entries: list[Entry | None] = [None] * len(graph)
+    epochs: dict[int, Epoch] = {}
+    for name, nodes in by_task.items():
+        instances = [graph.instances[node] for node in nodes]
+        if instances[0].task.is_stored:
+            found = store.lookup(name, [instance.row for instance in instances])
+            for node, instance in zip(nodes, instances, strict=True):
+                entries[node] = found.get(instance.row)
+        else:
+            epochs.update(zip(nodes, store.epochs(name, [instance.key for instance in instances]), strict=True))
+    capacities = _Capacities(graph, pools, limits)
+    plan = Plan(graph, entries, epochs, capacities.sizes, capacities.limits_of)
+    return Survey(graph, plan, entries)
+
+
+@final
+class _Capacities:
+    """What each task counts against: its own max_concurrency, its pool."""
+
+    def __init__(self, graph: Graph, pools: Mapping[str, int], limits: Mapping[str, int]) -> None:
+        self.sizes: dict[str, int] = {}
+        self._by_task: dict[str, tuple[str, ...]] = {}
+        self._graph = graph
+        for task in {instance.task.name: instance.task for instance in graph.instances}.values():
+            names = []
+            most = limits.get(task.name, task.max_concurrency)
+            if most is not None:
+                names.append(f"task {task.name}")
+                self.sizes[names[-1]] = most
+            if task.pool is not None:
+                names.append(f"pool {task.pool}")
+                self.sizes[names[-1]] = pools.get(task.pool, 1)
+            self._by_task[task.name] = tuple(names)
+
+    def limits_of(self, node: int) -> tuple[str, ...]:
+        return self._by_task[self._graph.instances[node].task.name]

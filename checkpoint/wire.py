@@ -1,0 +1,131 @@
+"""Wire: what travels between processes.
+
+To a worker: names of tasks, and arguments. A task that the other process cannot import in the same form is asked for
+(`Kind.UNKNOWN`) and then sent along as dill bytes, once per process. Back: one plain tuple for each job.
+
+Must not know: graphs, plans, which executor carries it.
+
+Next: executors.py
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import os
+import pickle
+import sys
+import weakref
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from checkpoint import codec, process
+from checkpoint.errors import StoreError, UnknownTaskError
+from checkpoint.fingerprint import Policy, current_policy
+from checkpoint.store import Store, store_at
+from checkpoint.worker import Failure, Job, Kind, Report, work
+
+__all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve"]
+
+
+class TaskReference(NamedTuple):
+    """How a task is named to another process: where to import it, and the digest it must have there."""
+
+    module: str
+    qualname: str
+    digest: str
+    #: Tells tasks apart that no name can: closures, redefinitions.
+    token: str
+
+
+#: The tasks of this process by token.
+known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_received_tasks: list[Any] = []
+
+
+def resolve(reference: TaskReference) -> Any:
+    """Return the task that a reference names.
+
+    Raises:
+        UnknownTaskError: this process neither knows nor can import it in the same form.
+    """
+    task = known_tasks.get(reference.token)
+    if task is not None:
+        return task
+    if "<" not in reference.qualname:
+        try:
+            found: Any = sys.modules.get(reference.module) or importlib.import_module(reference.module)
+            for name in reference.qualname.split("."):
+                found = getattr(found, name, None)
+        except Exception:
+            found = None
+        if getattr(getattr(found, "reference", None), "digest", None) == reference.digest:
+            return found
+    raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
+
+
+def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
+    """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for.
+
+    Once the stop file exists, jobs that have not begun are not begun (where the worker can see it).
+    """
+    file = io.BytesIO()
+    pickler = _JobPickler(file, 5)
+    pickler.dump([(job.instance.task, job.instance.key, job.instance.values) for job in jobs])
+    by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
+    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
+
+
+class _JobPickler(codec.Pickler):
+    """Sends instances among arguments by task and key alone: their own arguments would drag their ancestry along."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        shorten = getattr(type(obj), "reduce_to_key", None)
+        return shorten(obj) if shorten is not None and obj.task.is_stored else super().reducer_override(obj)
+
+
+def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
+    """Make the tasks that were sent by value; they may refer to each other, so all exist before any is filled."""
+    import dill
+
+    new: list[tuple[Any, str, bytes]] = [
+        (object.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks
+    ]
+    try:
+        for task, token, _ in new:
+            known_tasks[token] = task
+        for task, _, state in new:
+            task.__setstate__(dill.loads(state))
+    except BaseException:
+        for _, token, _ in new:
+            del known_tasks[token]
+        raise
+    _received_tasks.extend(task for task, _, _ in new)
+
+
+def serve(payload: bytes) -> list[tuple[Any, ...]]:
+    """Compute the jobs of another process; the one function that is ever submitted to its executor.
+
+    Returns one plain tuple, the fields of a `Report`, for each job.
+    """
+    with process.busy():
+        url, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        try:
+            _receive(tasks)
+            jobs = [Job(task.restore(key, values)) for task, key, values in pickle.loads(packed_jobs)]
+        except UnknownTaskError as unknown:
+            return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]
+        except Exception as error:
+            return [tuple(Report(Kind.FAILED, failure=Failure.of(error, is_local=False)))]
+        try:
+            stop, mark = functools.partial(_should_stop, stop_file), functools.partial(process.mark, batch)
+            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
+        except StoreError as error:
+            reports = [Report(Kind.FAILED, failure=Failure.of(error, is_local=False))]
+        process.mark_idle()
+        return [tuple(report) for report in reports]
+
+
+def _should_stop(stop_file: str) -> bool:
+    return os.path.exists(stop_file) or process.is_orphan()
