@@ -86,7 +86,9 @@ class Outcome:
 
 class _Batch(NamedTuple):
     nodes: list[int]
+    #: Tasks that are sent along by value.
     tasks: list[Any]
+    submitted: float
 
 
 @final
@@ -166,8 +168,9 @@ class Run:
             with self._gentle_interrupts():
                 try:
                     self._drive()
-                except KeyboardInterrupt:
-                    logger.warning("interrupted: waiting for what runs; interrupt again to end it at once")
+                except BaseException as error:
+                    if isinstance(error, KeyboardInterrupt):
+                        logger.warning("interrupted: waiting for what runs; interrupt again to end it at once")
                     self._stop()
                     self._drain()
                     is_killed = False
@@ -214,8 +217,10 @@ class Run:
             self._handle_next()
 
     def _drain(self) -> None:
+        """Wait for what runs, on the way out with an exception."""
         while self._batches:
-            self._handle_next()
+            with contextlib.suppress(CheckpointError):  # the first one is on its way
+                self._handle_next()
 
     # --- submitting ---
 
@@ -255,7 +260,7 @@ class Run:
         assert self._workers is not None
         number = self._batch_number
         self._batch_number += 1
-        self._batches[number] = _Batch(nodes, tasks)
+        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         for node in nodes:
             self._tell(EventKind.STARTED, node)
         jobs = [Job(self._graph.instances[node], self._graph.take_runner(node)) for node in nodes]
@@ -291,16 +296,13 @@ class Run:
             reports = [reports[0]] * len(batch.nodes)  # the whole batch could not be begun
         for node, report in zip(batch.nodes, reports, strict=True):
             self._handle(node, report)
-        for observer in self._options.observers:
-            observer.tick()
 
     def _next_completion(self) -> tuple[int, Future[Any]] | None:
         while True:
-            try:
+            for observer in self._options.observers:
+                observer.tick()
+            with contextlib.suppress(queue.Empty):
                 return self._completions.get(timeout=0.25 if self._options.observers else None)
-            except queue.Empty:
-                for observer in self._options.observers:
-                    observer.tick()
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
@@ -437,15 +439,15 @@ class Run:
                 if node not in suspected:
                     self._plan.again(node)
                 elif is_alone:
-                    self._charge(node, reason)
+                    self._charge(node, reason, time.monotonic() - batch.submitted)
                 else:
                     self._suspects.append(node)
 
-    def _charge(self, node: int, reason: str) -> None:
+    def _charge(self, node: int, reason: str, seconds: float) -> None:
         instance = self._graph.instances[node]
         self._lost_attempts[node] += 1
         limit = instance.task.timeout
-        if limit is not None:
+        if limit is not None and seconds > limit:
             self._give_up(node, TaskTimeoutError(repr(instance), limit), EventKind.TIMED_OUT)
         elif self._lost_attempts[node] > _MOST_LOST:
             error = TaskLostError(repr(instance), f"its worker died {self._lost_attempts[node]} times ({reason})")

@@ -30,6 +30,7 @@ _MARK = struct.Struct("<Qq")
 _NOTHING = -1
 _working = threading.RLock()
 _is_ours = False
+_is_limited = False
 _parent_pid = 0
 _mark_file: int | None = None
 _null_file: Any = None
@@ -62,7 +63,8 @@ def busy() -> contextlib.AbstractContextManager[Any]:
 def mark(batch: int, position: int) -> None:
     """Note for the parent that a job of a batch begins."""
     if _mark_file is not None:
-        os.pwrite(_mark_file, _MARK.pack(batch, position), 0)
+        os.lseek(_mark_file, 0, os.SEEK_SET)
+        os.write(_mark_file, _MARK.pack(batch, position))
 
 
 def mark_idle() -> None:
@@ -94,20 +96,29 @@ def _watch_parent() -> None:
 
 @contextlib.contextmanager
 def time_limit(call: object, seconds: float) -> Iterator[None]:
-    """Raise TaskTimeoutError in a block that takes longer, where this process is a worker of ours."""
-    if not _is_ours:
+    """Raise TaskTimeoutError in a block that takes longer, where this process is a worker of ours.
+
+    In a block within such a block the outer limit is the one that counts.
+    """
+    global _is_limited
+    if not _is_ours or _is_limited:
         yield
         return
+    _is_limited = True
 
     def expire(number: int, frame: object) -> None:
         raise TaskTimeoutError(str(call), seconds)
 
-    signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    has_alarm = hasattr(signal, "SIGALRM")
+    if has_alarm:
+        signal.signal(signal.SIGALRM, expire)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     # A C call that never returns to Python doesn't see the signal; this thread needs no Python to end the process.
     faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True, file=_null_file)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _is_limited = False
+        if has_alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         faulthandler.cancel_dump_traceback_later()

@@ -171,7 +171,8 @@ def _combined(failures: Mapping[Instance, BaseException], options: Options) -> B
     errors = list(failures.values())
     if not errors or options.stops_on_error:
         return errors[0] if errors else None
-    return BaseExceptionGroup(f"{len(errors)} tasks failed; what does not depend on them is computed and kept", errors)
+    count = "1 instance" if len(errors) == 1 else f"{len(errors)} instances"
+    return BaseExceptionGroup(f"{count} failed; what does not depend on that is computed and kept", errors)
 
 
 # --- options ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -121,6 +122,14 @@ def endless(x: int) -> int:
     while x:
         pass
     return x
+
+
+@memo(timeout=0.2)
+def stubborn(x: int) -> int:
+    """Run for ever, deaf to the signal that a time limit sends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    while True:
+        pass
 
 
 @memo(max_concurrency=2)

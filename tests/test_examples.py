@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -106,10 +107,10 @@ def test_word_counts_counts_only_a_changed_file_again(store: Path, sources: Path
 
 
 def kill_when_it_got_further(process: subprocess.Popen[str], store: Path, chance: random.Random) -> None:
-    """Kill the group a random moment after the store has grown, or after a second; or let it end."""
-    sizes = stored_bytes(store)
+    """Kill the group a random moment after it has stored more results, or after some seconds; or let it end."""
+    count = stored_results(store)
     deadline = time.monotonic() + 5
-    while stored_bytes(store) == sizes and time.monotonic() < deadline:
+    while stored_results(store) <= count and time.monotonic() < deadline:
         if has_ended(process, 0.02):
             return
     if not has_ended(process, chance.uniform(0, 0.6)):
@@ -124,15 +125,18 @@ def has_ended(process: subprocess.Popen[str], seconds: float) -> bool:
     return True
 
 
-def stored_bytes(store: Path) -> list[tuple[str, int]]:
-    """Return names and sizes of the store's databases and their logs, which grow with each commit."""
-    sizes = []
-    for file in sorted(store.glob("checkpoint/*/cache.db*")):
+def stored_results(store: Path) -> int:
+    """Return how many results the store has."""
+    count = 0
+    for file in store.glob("checkpoint/*/cache.db"):
+        connection = sqlite3.connect(file)
         try:
-            sizes.append((str(file), file.stat().st_size))
-        except FileNotFoundError:
-            pass  # a log that was just merged into its database
-    return sizes
+            count += connection.execute("SELECT count(*) FROM Cache WHERE key >= '{' AND key < '|'").fetchone()[0]
+        except sqlite3.OperationalError:
+            pass  # it is just being made
+        finally:
+            connection.close()
+    return count
 
 
 @pytest.mark.parametrize("name", ["binomials", "word_counts", "sweep"])

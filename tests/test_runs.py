@@ -450,6 +450,15 @@ def test_a_timeout_holds_by_default_for_a_single_instance() -> None:
         programs.endless(1).run()
 
 
+def test_a_runner_that_ignores_its_timeout_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that doesn't react is ended with its process a while after; the others are computed."""
+    monkeypatch.setattr("checkpoint.process._GRACE_SECONDS", 0.2)
+    wanted = [programs.stubborn(1), *(square(i) for i in range(8))]
+    report = run_report(wanted, executor="processes", max_workers=2, on_error="continue")
+    assert [TaskTimeoutError] == [type(error) for error in report.failures.values()]
+    assert 8 == report.computed
+
+
 def test_a_timeout_ends_a_coroutine() -> None:
     """On an event loop a coroutine is cancelled after its timeout."""
 

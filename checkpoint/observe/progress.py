@@ -107,15 +107,23 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         elapsed = time.monotonic() - self._began
         for name, row in self._rows.items():
-            computed, hits = row.counts[EventKind.COMPUTED], row.counts[EventKind.HIT]
+            computed = row.counts[EventKind.COMPUTED]
             failed = sum(row.counts[kind] for kind in _BAD)
-            cells = [f"[green]{computed}[/] computed" if computed else "", f"[cyan]{hits}[/] hit" if hits else "",
-                     f"{row.running} running" if row.running > 0 else "",
-                     f"[bold red]{failed}[/] failed" if failed else ""]  # fmt: skip
+            cells = [
+                _count(computed, "computed", "green"),
+                _count(row.counts[EventKind.HIT], "hit", "cyan"),
+                _count(row.running, "running", "default"),
+                _count(failed, "failed", "bold red"),
+                _count(row.counts[EventKind.SKIPPED], "skipped", "dim"),
+            ]
             bar = ProgressBar(total=max(row.total, 1), completed=row.settled, width=24)
-            table.add_row(_short(name), bar, f"{row.settled}/{row.total}", " ".join(filter(None, cells)),
-                          _pace(computed, row.total - row.settled, elapsed))  # fmt: skip
+            pace = _pace(computed, row.total - row.settled, elapsed)
+            table.add_row(_short(name), bar, f"{row.settled}/{row.total}", " ".join(filter(None, cells)), pace)
         return table
+
+
+def _count(count: int, what: str, style: str) -> str:
+    return f"[{style}]{count}[/] {what}" if count > 0 else ""
 
 
 def _short(name: str) -> str:
