@@ -364,13 +364,13 @@ class Run:
         self._give_up(node, error, EventKind.TIMED_OUT if kind is Kind.TIMED_OUT else EventKind.FAILED, report)
 
     def _give_up(self, node: int, error: BaseException, kind: EventKind, report: Report | None = None) -> None:
+        if self._options.stops_on_error:
+            self._stop()
         instance = self._graph.instances[node]
         self.outcome.failures[instance] = error
         self.outcome.counts[instance.task.name].failed += 1
         self._tell(kind, node, report)
         self._skip(self._plan.failed(node))
-        if self._options.stops_on_error:
-            self._stop()
 
     def _skip(self, nodes: Iterable[int]) -> None:
         for node in nodes:

@@ -188,7 +188,6 @@ class Plan:
     def lacks(self, node: int, upstream: Sequence[int]) -> None:
         """Put a running node back until upstream nodes, whose values are gone, are computed again."""
         self._leave(node, State.WAITING)
-        self._entries[node] = None
         for above in upstream:
             self.gone(above)
             if self.states[above] in (State.FAILED, State.BLOCKED):

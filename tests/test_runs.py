@@ -367,6 +367,70 @@ def test_what_was_queued_does_not_start_after_a_failure(kind: str, pools: dict[s
     assert sorted(os.listdir(tmp_path / "marks")) == ["begun-0", "begun-1"]
 
 
+class Recorder:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.events: list[Event] = []
+        self.is_over = False
+
+    def begin(self, counts: Any) -> None:
+        self.counts = dict(counts)
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+
+    def tick(self) -> None:
+        assert not self.is_over
+
+    def end(self) -> None:
+        self.is_over = True
+
+
+class FailureWatch(Recorder):
+    """An observer that says when an instance has failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_failed = threading.Event()
+
+    def notify(self, event: Event) -> None:
+        if event.kind is EventKind.FAILED:
+            self.has_failed.set()
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_short_batches_that_were_queued_ahead_do_not_begin_after_a_failure(is_local: bool) -> None:
+    """Short batches wait in the executor's queue; once the run stops, workers don't begin them. [58]"""
+    watch, calls = FailureWatch(), []
+    begun: list[int] = []
+
+    @memo
+    def quick(i: int) -> int:
+        begun.append(i)
+        if i == 5:
+            raise ValueError("stop here")
+        return i
+
+    def submit(pool: ThreadPoolExecutor, *call: Any) -> Future[Any]:
+        calls.append(call)
+        return pool.submit(after_failure if len(calls) > 2 else run_call, *call)
+
+    def run_call(function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    def after_failure(function: Any, *args: Any) -> Any:
+        assert watch.has_failed.wait(10)
+        return function(*args)
+
+    traits = ExecutorTraits(workers=1, is_local=is_local, submit=submit)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="stop here"):
+        run([quick(i) for i in range(300)], executor=pool, traits=traits, observers=[watch])
+    assert len(calls) > 2
+    assert [0, 1, 2, 3, 4, 5] == begun
+
+
 def test_failures_are_not_kept() -> None:
     """A failed instance is tried again by the next run."""
     outcomes = iter([ValueError("once"), 5])
@@ -620,27 +684,6 @@ def test_a_report_counts_by_task() -> None:
     assert report.seconds > 0
     assert [event.kind for event in report.events] == [EventKind.COMPUTED] * 2
     assert report.size == sum(count.size for count in report.counts.values())
-
-
-class Recorder:
-    """An observer that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-        self.events: list[Event] = []
-        self.is_over = False
-
-    def begin(self, counts: Any) -> None:
-        self.counts = dict(counts)
-
-    def notify(self, event: Event) -> None:
-        self.events.append(event)
-
-    def tick(self) -> None:
-        assert not self.is_over
-
-    def end(self) -> None:
-        self.is_over = True
 
 
 def test_observers_are_told_everything() -> None:
