@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from checkpoint import keys
 from checkpoint.errors import name_of
-from checkpoint.graph import Runner, instances_in
+from checkpoint.graph import Item, Runner
 from checkpoint.options import TaskOptions, TaskSettings
 from checkpoint.tasks import Task, TaskInstance
 
@@ -139,9 +139,8 @@ def requires(required: Any, /) -> Any:
     Raises:
         TypeError: there is no instance in it, or a task, function or class, which somebody forgot to call.
     """
-    _check_required(required, "")
     is_empty = type(required) in (list, tuple, dict) and not required
-    if not is_empty and next(instances_in(required), None) is None:
+    if not _check_required(required) and not is_empty:
         raise TypeError(f"requires() takes task instances; {name_of(required)} {repr(required)[:60]} is or holds none")
 
     def decorate(function: Callable[..., Any]) -> Runner:
@@ -154,13 +153,19 @@ def requires(required: Any, /) -> Any:
     return decorate
 
 
-def _check_required(structure: Any, path: str) -> None:
+def _check_required(structure: Any, path: tuple[Any, ...] = ()) -> bool:
+    """Tell whether there is an instance in a structure; raise if there is what somebody forgot to call."""
+    if isinstance(structure, (TaskInstance, Item)):
+        return True
+    has_instance = False
     if type(structure) in (list, tuple):
         for index, part in enumerate(structure):
-            _check_required(part, f"{path}[{index}]")
+            has_instance |= type(part) is TaskInstance or _check_required(part, (*path, index))
     elif type(structure) is dict:
         for name, part in structure.items():
-            _check_required(part, f"{path}[{name!r}]")
+            has_instance |= _check_required(part, (*path, name))
     elif isinstance(structure, (Task, Runner, type, types.FunctionType, types.GeneratorType)):
+        place = f", at {''.join(f'[{step!r}]' for step in path)}" if path else ""
         advice = "call it" if callable(structure) else "make a list of it"
-        raise TypeError(f"requires() takes task instances{path and f', at {path}'}, not {name_of(structure)}; {advice}")
+        raise TypeError(f"requires() takes task instances{place}, not {name_of(structure)}; {advice}")
+    return has_instance

@@ -118,7 +118,6 @@ class Run:
         self._lost_attempts: Counter[int] = Counter()
         self._repeats: Counter[int] = Counter()
         self._seconds_per_task: dict[str, float] = {}
-        self._nodes: dict[tuple[str, str], int] = {}
         self._workers: Workers | None = None
 
     # --- the whole ---
@@ -382,7 +381,7 @@ class Run:
     def _lacks(self, node: int, report: Report) -> None:
         missing = set()
         for name, key, reason in report.lacking:
-            found = self._node(name, key)
+            found = self._graph.node_of(name, key)
             missing.add(found)
             if reason:
                 self._warn_of_damage(self._graph.instances[found], reason)
@@ -471,7 +470,7 @@ class Run:
                 except LookupError as lacking:
                     if not (lacking.args and isinstance(lacking.args[0], tuple)):
                         raise
-                    self._compute_again([self._node(name, key) for name, key, _ in lacking.args[0]])
+                    self._compute_again([self._graph.node_of(name, key) for name, key, _ in lacking.args[0]])
                     continue
             found = self.store.read(instance.task.name, instance.row)
             if found is not None:
@@ -480,13 +479,8 @@ class Run:
                 except DamagedEntryError as damage:
                     self.store.quarantine(instance.task.name, instance.row)
                     self._warn_of_damage(instance, damage.reason)
-            self._compute_again([self._graph.index[instance]])
+            self._compute_again([self._graph.node_of(instance.task.name, instance.key)])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
-
-    def _node(self, name: str, key: str) -> int:
-        if not self._nodes:
-            self._nodes = {(instance.task.name, instance.key): node for instance, node in self._graph.index.items()}
-        return self._nodes[name, key]
 
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
@@ -498,9 +492,12 @@ class Run:
     # --- telling ---
 
     def _hit(self, node: int) -> None:
-        self.outcome.counts[self._graph.instances[node].task.name].hit += 1
-        for observer in self._options.observers:
-            observer.notify(Event(EventKind.HIT, self._graph.instances[node], time.perf_counter() - self._began))
+        instance = self._graph.instances[node]
+        self.outcome.counts[instance.task.name].hit += 1
+        if self._options.observers:
+            event = Event(EventKind.HIT, instance, time.perf_counter() - self._began)
+            for observer in self._options.observers:
+                observer.notify(event)
 
     def _tell(self, kind: EventKind, node: int, report: Report | None = None) -> None:
         if kind is EventKind.STARTED and not self._options.observers:

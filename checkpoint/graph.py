@@ -10,6 +10,7 @@ Next: version.py
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, final
 
@@ -122,18 +123,27 @@ class Runner:
         return self._upstream
 
 
-def instances_in(structure: Any) -> Iterator[Instance]:
-    """Yield the instances in a nesting of lists, tuples and dicts, in order; those of items, too."""
+def instances_in(structure: Any) -> list[Instance]:
+    """Return the instances in a nesting of lists, tuples and dicts, in order; those of items, too."""
+    found: list[Instance] = []
+    _gather(structure, found)
+    return found
+
+
+def _gather(structure: Any, found: list[Instance]) -> None:
     if isinstance(structure, Instance):
-        yield structure
+        found.append(structure)
     elif isinstance(structure, Item):
-        yield structure.instance
+        found.append(structure.instance)
     elif type(structure) in (list, tuple):
         for part in structure:
-            yield from instances_in(part)
+            if isinstance(part, Instance):
+                found.append(part)
+            else:
+                _gather(part, found)
     elif type(structure) is dict:
         for part in structure.values():
-            yield from instances_in(part)
+            _gather(part, found)
 
 
 def with_values(structure: Any, value_of: Callable[[Instance], Any]) -> Any:
@@ -158,7 +168,7 @@ _OPEN = -1
 class Graph:
     """The instances that a run can reach. A node is an index; what a node requires has smaller indices."""
 
-    __slots__ = ("index", "instances", "roots", "runners", "upstream")
+    __slots__ = ("_nodes", "instances", "roots", "runners", "upstream")
 
     def __init__(self) -> None:
         #: Node -> instance.
@@ -167,8 +177,8 @@ class Graph:
         self.upstream: list[tuple[int, ...]] = []
         #: Node -> its runner, until it is taken.
         self.runners: list[Runner | None] = []
-        #: Instance -> node.
-        self.index: dict[Instance, int] = {}
+        #: Task name -> key -> node.
+        self._nodes: defaultdict[str, dict[str, int]] = defaultdict(dict)
         #: The nodes that were asked for, in order.
         self.roots: list[int] = []
 
@@ -187,19 +197,26 @@ class Graph:
         """
         graph = cls()
         for root in roots:
-            graph._add(root)
-            graph.roots.append(graph.index[root])
+            if root.key not in graph._nodes[root.task.name]:
+                graph._add(root)
+            graph.roots.append(graph.node_of(root.task.name, root.key))
         return graph
 
+    def node_of(self, task: str, key: str) -> int:
+        """Return the node of an instance.
+
+        Raises:
+            KeyError: it is not in the graph.
+        """
+        return self._nodes[task][key]
+
     def _add(self, root: Instance) -> None:
-        index = self.index
-        if root in index:
-            return
+        nodes = self._nodes
         trail = [(root, *self._expand(root))]
         while trail:
             instance, runner, upstream, remaining = trail[-1]
             for required in remaining:
-                node = index.get(required)
+                node = nodes[required.task.name].get(required.key)
                 if node is None:
                     trail.append((required, *self._expand(required)))
                     break
@@ -207,13 +224,13 @@ class Graph:
                     raise CycleError(_path([step[0] for step in trail], required))
             else:
                 trail.pop()
-                index[instance] = len(self.instances)
+                nodes[instance.task.name][instance.key] = len(self.instances)
                 self.instances.append(instance)
-                self.upstream.append(tuple([index[required] for required in upstream]))
+                self.upstream.append(tuple([nodes[required.task.name][required.key] for required in upstream]))
                 self.runners.append(runner)
 
     def _expand(self, instance: Instance) -> tuple[Runner, list[Instance], Iterator[Instance]]:
-        self.index[instance] = _OPEN
+        self._nodes[instance.task.name][instance.key] = _OPEN
         runner = instance.evaluate()
         upstream = runner.upstream()
         return runner, upstream, iter(upstream)

@@ -26,7 +26,7 @@ import re
 import sys
 from base64 import b64decode, b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, final
 
@@ -413,9 +413,9 @@ def decode_arguments(key: str) -> dict[str, Any]:
 _IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range}
 
 
-def is_immutable(value: Any) -> bool:
-    """Tell quickly whether a value certainly cannot change; False means "perhaps"."""
-    return type(value) in _IMMUTABLE
+def are_immutable(values: Iterable[Any]) -> bool:
+    """Tell quickly whether values certainly cannot change; False means "perhaps"."""
+    return _IMMUTABLE.issuperset(map(type, values))
 
 
 def snapshot(value: Any) -> Any:

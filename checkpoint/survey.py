@@ -7,10 +7,12 @@ Next: process.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import gc
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, final
 
-from checkpoint.graph import Graph, Instance
+from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
 from checkpoint.store import Entry, Epoch, Store
 
@@ -37,23 +39,37 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
     Raises:
         CycleError, StoreError; and what bodies raise.
     """
-    graph = Graph.of(roots)
-    by_task: dict[str, list[int]] = {}
-    for node, instance in enumerate(graph.instances):
-        by_task.setdefault(instance.task.name, []).append(node)
-    entries: list[Entry | None] = [None] * len(graph)
-    epochs: dict[int, Epoch] = {}
-    for name, nodes in by_task.items():
-        instances = [graph.instances[node] for node in nodes]
-        if instances[0].task.is_stored:
-            found = store.lookup(name, [instance.row for instance in instances])
-            for node, instance in zip(nodes, instances, strict=True):
-                entries[node] = found.get(instance.row)
-        else:
-            epochs.update(zip(nodes, store.epochs(name, [instance.key for instance in instances]), strict=True))
-    capacities = _Capacities(graph, pools, limits)
-    plan = Plan(graph, entries, epochs, capacities.sizes, capacities.limits_of)
-    return Survey(graph, plan, entries)
+    with _collector_paused():
+        graph = Graph.of(roots)
+        by_task: dict[TaskInfo, list[int]] = {}
+        for node, instance in enumerate(graph.instances):
+            by_task.setdefault(instance.task, []).append(node)
+        entries: list[Entry | None] = [None] * len(graph)
+        epochs: dict[int, Epoch] = {}
+        for task, nodes in by_task.items():
+            keys = [graph.instances[node].key for node in nodes]
+            if task.is_stored:
+                suffix = task.row_suffix
+                rows = [key + suffix for key in keys] if suffix else keys
+                found = store.lookup(task.name, rows)
+                for node, row in zip(nodes, rows, strict=True):
+                    entries[node] = found.get(row)
+            else:
+                epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
+        capacities = _Capacities(graph, pools, limits)
+        return Survey(graph, Plan(graph, entries, epochs, capacities.sizes, capacities.limits_of), entries)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking, again and again, a large graph that is just being made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @final

@@ -11,10 +11,10 @@ import functools
 import inspect
 import itertools
 import os
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -52,8 +52,14 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 K = TypeVar("K")
 
-#: True while a body is evaluated: calls of tasks then only make instances.
-_is_evaluating: ContextVar[bool] = ContextVar("checkpoint_is_evaluating", default=False)
+
+class _Evaluation(threading.local):
+    """Whether this thread evaluates a body: calls of tasks then only make instances."""
+
+    is_on = False
+
+
+_evaluation = _Evaluation()
 _task_numbers = itertools.count()
 
 
@@ -227,10 +233,10 @@ class Task(Generic[P, R]):
         captured = self._captured if self._captured is not None else self._capture()
         if captured:
             key = keys.with_captured(key, captured)
-        if not all(map(keys.is_immutable, values)):
+        if not keys.are_immutable(values):
             values = tuple([keys.snapshot(value) for value in values])
         instance: TaskInstance[R] = TaskInstance(self, key, values)
-        if not _is_evaluating.get():
+        if not _evaluation.is_on:
             instance._evaluated = self._evaluate(instance)
         return instance
 
@@ -389,16 +395,17 @@ class Task(Generic[P, R]):
         values = instance.values
         if values is None:
             raise RuntimeError(f"{instance!r} came without its arguments and cannot be evaluated here")
-        if not all(map(keys.is_immutable, values)):
+        if not keys.are_immutable(values):
             values = tuple([keys.snapshot(value) for value in values])
         if self._is_memo:
-            is_dependent = next(instances_in(values), None) is not None
-            return Runner(self._call, (values,)) if is_dependent else Runner(functools.partial(self._call, values))
-        token = _is_evaluating.set(True)
+            if instances_in(values):
+                return Runner(self._call, (values,))
+            return Runner(functools.partial(self._call, values))
+        was_on, _evaluation.is_on = _evaluation.is_on, True
         try:
             made = self._signature.call(self._function, values)
         finally:
-            _is_evaluating.reset(token)
+            _evaluation.is_on = was_on
         if isinstance(made, Runner):
             return made
         if not callable(made) or isinstance(made, (type, Task)):
