@@ -30,6 +30,9 @@ __all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "run_values"]
 
 T = TypeVar("T")
 
+#: Unless a bar is asked for, a run that takes less shows none.
+_BAR_DELAY_SECONDS = 0.3
+
 
 class RunOptions(TypedDict, total=False):
     """The options of a run; `checkpoint.run` tells what they mean."""
@@ -201,7 +204,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
         raise TypeError(f"run(progress=...) takes True, False or None, not {progress!r}")
     observers = _observers(given.get("observers"))
     if progress or (progress is None and is_interactive()):
-        observers.append(Progress())
+        observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
     return Options(
         executor=executor,
         max_workers=max_workers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,18 +111,23 @@ GRIND = """
 """
 
 
+def empty(store: Path) -> None:
+    """Remove all results."""
+    shutil.rmtree(store / "checkpoint")
+
+
+@pytest.mark.parametrize("rounds", [6, pytest.param(150, marks=pytest.mark.stress)])
 @pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
 def test_a_killed_run_continues_and_gives_the_same_result(
-    kind: str, start: Callable[..., subprocess.Popen[str]], store: Path
+    kind: str, rounds: int, start: Callable[..., subprocess.Popen[str]], store: Path
 ) -> None:
     """After SIGKILL at random moments a rerun gives an undisturbed run's value and computes only the rest. [44]"""
     undisturbed = finish(start(GRIND, kind)).split()
     assert undisturbed[2:] == ["451", "0"]
     dice = random.Random(kind)
-    for folder in (store / "checkpoint").iterdir():
-        for file in sorted(folder.rglob("*"), reverse=True):
-            file.unlink() if file.is_file() else file.rmdir()
-    for _ in range(6):
+    for number in range(rounds):
+        if number % 6 == 0:
+            empty(store)
         process = start(GRIND, kind)
         wait_for_line(process, "started")
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import types
 
 import pytest
 from programs import fail, square, total
@@ -44,6 +45,18 @@ def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture[str]) 
     assert "programs.square" in err
 
 
+def test_a_short_run_shows_nothing_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal a run that is over in a moment leaves no bar behind."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    run([square(1), square(2)], executor="serial")
+    assert terminal.getvalue() == ""
+
+
 def test_a_terminal_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal on standard error gets bars; a program without standard error does not."""
 
@@ -57,16 +70,40 @@ def test_a_terminal_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_interactive()
 
 
-def test_a_notebook_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a notebook bars are shown, whatever standard error is."""
+class Handle:
+    """What a notebook gives for a piece of output that may be replaced."""
 
-    class ZMQInteractiveShell:
-        pass
+    def __init__(self, first: str) -> None:
+        self.shown = [first]
 
-    class IPython:
-        @staticmethod
-        def get_ipython() -> ZMQInteractiveShell:
-            return ZMQInteractiveShell()
+    def update(self, picture: str) -> None:
+        self.shown.append(picture)
 
-    monkeypatch.setitem(sys.modules, "IPython", IPython)
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
+    """Pretend to run in a notebook; return what is displayed there."""
+    handles: list[Handle] = []
+
+    def display(picture: str, display_id: bool) -> Handle:
+        handles.append(Handle(picture))
+        return handles[-1]
+
+    ZMQInteractiveShell = type("ZMQInteractiveShell", (), {})
+    shell = types.ModuleType("IPython")
+    shell.get_ipython = ZMQInteractiveShell  # type: ignore[attr-defined]
+    displays = types.ModuleType("IPython.display")
+    displays.display, displays.HTML = display, str  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", displays)
+    return handles
+
+
+def test_a_notebook_shows_a_table_that_is_replaced(notebook: list[Handle]) -> None:
+    """In a notebook the bars are one output, drawn anew while the run goes on."""
     assert is_interactive()
+    run([square(i) for i in range(3)], executor="serial", progress=True)
+    (handle,) = notebook
+    assert "programs.square" in handle.shown[-1]
+    assert "computed" in handle.shown[-1]
+    assert handle.shown[-1].startswith("<pre")

@@ -234,6 +234,12 @@ def test_what_is_sent_does_not_grow_with_the_ancestry() -> None:
     assert max(recording.sent[-20:]) < 3000
 
 
+@pytest.mark.parametrize("nothing", [[], {}, (), [[], {}]])
+def test_nothing_to_run(nothing: Any) -> None:
+    """No instances give no values, in the same shape."""
+    assert nothing == run(nothing)
+
+
 def test_one_executor_serves_many_runs_and_batches(pools: dict[str, Executor]) -> None:
     """One ProcessPoolExecutor is shared by many runs and by a whole batch of roots."""
     for start in range(0, 40, 10):

@@ -63,6 +63,18 @@ def test_task_works_bare() -> None:
     assert number(3).run(executor="serial") == 3
 
 
+@pytest.mark.parametrize(
+    ("wrong", "kind"), [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError), ("2", TypeError)]
+)
+def test_impossible_limits_are_refused_when_decorating(wrong: Any, kind: type[Exception]) -> None:
+    """max_concurrency must be a whole number from 1; the error names task and option. [55]"""
+    with pytest.raises(kind, match=r"option max_concurrency of task .*number must be a whole number of at least 1"):
+
+        @task(max_concurrency=wrong)
+        def number(n: int) -> Any:
+            return lambda: n
+
+
 def test_calling_a_task_runs_nothing() -> None:
     """A call gives an instance; no runner has run. [2]"""
     ran = []

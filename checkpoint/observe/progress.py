@@ -5,11 +5,12 @@ Drawn from the thread that drives the run, on standard error or in the notebook,
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, final
 
 from checkpoint.events import Event, EventKind
 
@@ -34,10 +35,12 @@ _BAD = (EventKind.FAILED, EventKind.TIMED_OUT, EventKind.LOST)
 
 def is_interactive() -> bool:
     """Tell whether somebody is watching: a terminal, or a notebook."""
+    return _is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def _is_notebook() -> bool:
     shell = sys.modules.get("IPython")
-    if shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell":
-        return True
-    return sys.stderr is not None and sys.stderr.isatty()
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 @final
@@ -55,27 +58,52 @@ class _Row:
 
 
 @final
-class Progress:
-    """An observer that shows a live table: per task a bar, computed, hits, running, failed, rate and time left."""
+class _NotebookDisplay:
+    """Shows a table in the output of a notebook's cell, which needs no extension there."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, table: Callable[[], Table]) -> None:
+        from IPython.display import display
+
+        self._table = table
+        self._handle = display(self._picture(), display_id=True)
+
+    def _picture(self) -> Any:
+        from IPython.display import HTML
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), record=True, width=110, force_jupyter=False)
+        console.print(self._table())
+        page = '<pre style="line-height: normal; font-family: monospace">{code}</pre>'
+        return HTML(console.export_html(inline_styles=True, code_format=page))
+
+    def refresh(self) -> None:
+        self._handle.update(self._picture())
+
+    def stop(self) -> None:
+        return
+
+
+@final
+class Progress:
+    """An observer that shows a live table: per task a bar, computed, hits, running, failed, rate and time left.
+
+    Args:
+        console: where to draw; standard error, or the notebook.
+        delay_s: nothing is shown of a run that takes less.
+    """
+
+    def __init__(self, console: Console | None = None, *, delay_s: float = 0.0) -> None:
         self._console = console
+        self._delay_s = delay_s
         self._rows: dict[str, _Row] = {}
-        self._live: Live | None = None
+        self._display: Live | _NotebookDisplay | None = None
         self._began = self._drawn = 0.0
 
     def begin(self, counts: Mapping[str, int]) -> None:
-        """Start to draw."""
-        from rich.console import Console
-        from rich.live import Live
-
+        """Take note of what is to come."""
         self._rows = {name: _Row(total) for name, total in counts.items()}
         self._began = time.monotonic()
-        console = self._console or Console(stderr=True)
-        # No thread of its own: a process pool may fork while this is shown.
-        live = Live(console=console, auto_refresh=False, get_renderable=self._table)
-        live.start()
-        self._live = live
+        self._display = None
 
     def notify(self, event: Event) -> None:
         """Count an event."""
@@ -89,16 +117,32 @@ class Progress:
     def tick(self) -> None:
         """Draw, if the last picture is old enough."""
         now = time.monotonic()
-        if self._live is not None and now - self._drawn > _FRAME_SECONDS:
+        if now - self._drawn > _FRAME_SECONDS and now - self._began >= self._delay_s:
             self._drawn = now
-            self._live.refresh()
+            self._draw()
 
     def end(self) -> None:
         """Draw the last picture and leave it there."""
-        if self._live is not None:
-            self._live.refresh()
-            self._live.stop()
-            self._live = None
+        if self._display is not None or self._delay_s == 0:
+            self._draw().stop()
+
+    def _draw(self) -> Live | _NotebookDisplay:
+        if self._display is None:
+            self._display = self._open()
+        self._display.refresh()
+        return self._display
+
+    def _open(self) -> Live | _NotebookDisplay:
+        if self._console is None and _is_notebook():
+            return _NotebookDisplay(self._table)
+        from rich.console import Console
+        from rich.live import Live
+
+        console = self._console or Console(stderr=True)
+        # No thread of its own: a process pool may fork while this is shown.
+        live = Live(console=console, auto_refresh=False, get_renderable=self._table)
+        live.start()
+        return live
 
     def _table(self) -> Table:
         from rich.progress_bar import ProgressBar
