@@ -309,6 +309,8 @@ class Run:
         if task is None or task in batch.tasks:
             raise TaskLostError(repr(self._graph.instances[batch.nodes[0]]), f"its worker doesn't know {name}")
         self._sent_tasks[token] = task
+        for node in batch.nodes:
+            self._tell(EventKind.REQUEUED, node)
         self._submit(batch.nodes, list(self._sent_tasks.values()))
 
     def _handle(self, node: int, report: Report) -> None:
@@ -322,7 +324,7 @@ class Run:
         elif kind is Kind.SUPERSEDED:
             self._repeat(node, "it was cleared again and again while it was computed")
         else:
-            self._plan.again(node)
+            self._requeue(node)
             if report.failure is not None and not self._is_stopping:
                 raise KeyboardInterrupt
 
@@ -391,13 +393,23 @@ class Run:
                           EventKind.LOST)  # fmt: skip
             return
         self._plan.lacks(node, sorted(missing))
+        self._tell(EventKind.REQUEUED, node)
+
+    def _requeue(self, node: int) -> None:
+        self._plan.again(node)
+        self._tell(EventKind.REQUEUED, node)
+
+    def _suspect(self, node: int) -> None:
+        """Let a running node run once more, later and alone."""
+        self._suspects.append(node)
+        self._tell(EventKind.REQUEUED, node)
 
     def _repeat(self, node: int, reason: str) -> None:
         self._repeats[node] += 1
         if self._repeats[node] > _MOST_REPEATS:
             self._give_up(node, TaskLostError(repr(self._graph.instances[node]), reason), EventKind.LOST)
         else:
-            self._plan.again(node)
+            self._requeue(node)
 
     # --- lost workers ---
 
@@ -436,11 +448,11 @@ class Run:
         for batch in batches.values():
             for node in batch.nodes:
                 if node not in suspected:
-                    self._plan.again(node)
+                    self._requeue(node)
                 elif is_alone:
                     self._charge(node, reason, time.monotonic() - batch.submitted)
                 else:
-                    self._suspects.append(node)
+                    self._suspect(node)
 
     def _charge(self, node: int, reason: str, seconds: float) -> None:
         instance = self._graph.instances[node]
@@ -453,7 +465,7 @@ class Run:
             self._give_up(node, error, EventKind.LOST)
         else:
             logger.warning("%r lost its worker (%s), trying again alone", instance, reason)
-            self._suspects.append(node)
+            self._suspect(node)
 
     # --- values ---
 

@@ -24,7 +24,10 @@ class EventKind(enum.Enum):
     FAILED = "failed"
     TIMED_OUT = "timed out"
     LOST = "lost"
+    #: It failed, and is tried again.
     RETRIED = "retried"
+    #: It was begun and goes back to wait: its worker died or stopped, or an input has to be made again.
+    REQUEUED = "requeued"
     SKIPPED = "skipped"
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import sys
 import types
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from programs import fail, square, total
 from rich.console import Console
 
-from checkpoint import run, run_report
+from checkpoint import memo, run, run_report
 from checkpoint.observe.progress import Progress, is_interactive
 
 
@@ -31,6 +33,23 @@ def test_each_task_has_a_line_with_its_counts() -> None:
     assert "1/1 1 failed" in lines["programs.fail"]
     assert "2/2 1 computed 1 skipped" in lines["programs.total"]
     assert "/s" in lines["programs.square"]
+
+
+@pytest.mark.parametrize("kind", ["fork", "forkserver"])
+def test_nothing_is_running_at_the_end(kind: str) -> None:
+    """However often instances went back to wait, the last picture has none that runs."""
+
+    @memo
+    def local(i: int) -> int:
+        return i
+
+    console = Console(file=io.StringIO(), width=100)
+    context = multiprocessing.get_context(kind)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        run([local(i) for i in range(9)], executor=pool, observers=[Progress(console)])
+    assert isinstance(console.file, io.StringIO)
+    assert "9/9" in console.file.getvalue()
+    assert " running" not in console.file.getvalue()
 
 
 def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:
