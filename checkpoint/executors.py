@@ -26,7 +26,7 @@ from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
 from checkpoint.fingerprint import current_policy
-from checkpoint.store import Store, WriteBehind
+from checkpoint.store import Store, WriteBehind, store_at
 from checkpoint.worker import Job
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
@@ -140,11 +140,16 @@ def open_workers(
     most: int,
     traits: ExecutorTraits | None = None,
 ) -> Workers:
-    """Return the workers for a run in which at most `most` instances are to be computed."""
+    """Return the workers for a run in which at most `most` instances are to be computed.
+
+    Raises:
+        TypeError: the store is one that only this process has, and the executor has others.
+    """
     count = max_workers or _processor_count()
     if executor == "serial" or (executor is None and most <= 1):
         return _LocalWorkers(SerialExecutor(), 1, store, is_ours=True)
     if executor is None or executor == "processes":
+        _check_reachable(store)
         return _OwnProcesses(min(count, most) if most else count, store)
     if executor == "threads":
         return _LocalWorkers(concurrent.futures.ThreadPoolExecutor(count), count, store, is_ours=True)
@@ -155,7 +160,18 @@ def open_workers(
     count = min(traits.workers or count, max_workers or sys.maxsize)
     if traits.is_local:
         return _LocalWorkers(executor, count, store, submit=traits.submit)
+    _check_reachable(store)
     return _ForeignProcesses(executor, count, store, submit=traits.submit)
+
+
+def _check_reachable(store: Store) -> None:
+    """Refuse a store that another process would not find by its URL."""
+    try:
+        is_reachable = store_at(store.url) is store
+    except ValueError:
+        is_reachable = False
+    if not is_reachable:
+        raise TypeError(f"other processes cannot open the store {store!r}; use executor='serial', 'threads' or 'async'")
 
 
 def _processor_count() -> int:
@@ -310,15 +326,15 @@ class _OwnProcesses:
         self.count = self.ahead = count
         self.largest_batch = _LARGEST_BATCH
         self.is_in_this_thread = False
-        self._store = store
-        self._marks = tempfile.mkdtemp(prefix="checkpoint-")
-        self._stop_file = os.path.join(self._marks, "stop")
-        self._context = multiprocessing.get_context(_start_method())
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise RuntimeError(
                 "this script starts a run while a worker process imports it; "
                 'put what it does at top level below `if __name__ == "__main__":`'
             )
+        self._store = store
+        self._marks = tempfile.mkdtemp(prefix="checkpoint-")
+        self._stop_file = os.path.join(self._marks, "stop")
+        self._context = multiprocessing.get_context(_start_method())
         self._pool = self._new_pool()
 
     def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:

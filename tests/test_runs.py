@@ -35,6 +35,7 @@ from checkpoint import (
     task,
 )
 from checkpoint.events import Event, EventKind
+from checkpoint.store import store_at
 
 KINDS = ["serial", "threads", "processes", "async", "user threads", "fork", "forkserver", "spawn", "loky"]
 
@@ -725,6 +726,27 @@ def test_a_store_that_cannot_be_written_stops_the_run(store: Path) -> None:
     for kind in ("serial", "threads", "processes"):
         with pytest.raises(StoreError, match="cache"):
             run([square(1), square(2)], executor=kind)
+
+
+def test_a_store_of_ones_own_serves_this_process(tmp_path: Path) -> None:
+    """Any object that follows the protocol is a store; executors with other processes say that they can't reach it."""
+
+    class Relay:
+        url = "relay:"
+
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def __getattr__(self, name: str) -> Any:
+            self.calls.append(name)
+            return getattr(store_at(tmp_path / "behind"), name)
+
+    relay = Relay()
+    for kind in ("serial", "threads", "async"):
+        assert 13 == total([square(2), square(3)]).run(executor=kind, store=relay)
+    assert {"lookup", "epochs", "read", "write"} <= set(relay.calls)
+    with pytest.raises(TypeError, match="other processes cannot open the store"):
+        square(4).run(executor="processes", store=relay)
 
 
 def test_references_resolve_to_the_same_task() -> None:
