@@ -23,7 +23,7 @@ from typing import final
 
 from checkpoint.graph import Graph
 from checkpoint.store import Entry, Epoch
-from checkpoint.version import address_of, basis_of, generation_of, version_of
+from checkpoint.version import address_of, basis_of, generation_of, unstored_digest_of, version_of
 
 __all__ = ["Plan", "State"]
 
@@ -100,7 +100,8 @@ class Plan:
         entry = self._entries[node]
         if not instance.task.is_stored:
             epoch = self._epochs.get(node, _FIRST_EPOCH)
-            self.versions[node] = version_of(address_of(instance), generation_of(epoch, upstream), basis)
+            digest = unstored_digest_of(instance, basis)
+            self.versions[node] = version_of(address_of(instance), generation_of(epoch, upstream), digest)
         elif entry is not None and entry.basis == basis:
             self.versions[node] = version_of(address_of(instance), entry.generation, entry.digest)
         else:

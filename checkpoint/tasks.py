@@ -307,6 +307,13 @@ class Task(Generic[P, R]):
             return f"#v{self._options.version}"
         return f"#{self.fingerprint}" if current_policy().resolve(self._options.on_change) == "rerun" else ""
 
+    @property
+    def code_version(self) -> str:
+        """What a change of code changes where no entry can tell, as nothing is stored: consumers then run again."""
+        if self._options.version is not None:
+            return self._options.version
+        return "" if current_policy().resolve(self._options.on_change) == "ignore" else self.fingerprint
+
     def should_warn_of_change(self) -> bool:
         """Tell whether a change of code is to be warned of; true at most once."""
         if self._has_warned or current_policy().resolve(self._options.on_change) != "warn":

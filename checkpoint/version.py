@@ -21,7 +21,7 @@ import xxhash
 from checkpoint.graph import Instance
 from checkpoint.store import Epoch
 
-__all__ = ["address_of", "basis_of", "generation_of", "version_of"]
+__all__ = ["address_of", "basis_of", "generation_of", "unstored_digest_of", "version_of"]
 
 
 def address_of(instance: Instance) -> bytes:
@@ -38,6 +38,11 @@ def version_of(address: bytes, generation: bytes, digest: bytes) -> bytes:
 def basis_of(upstream: Iterable[bytes]) -> bytes:
     """Return the hash of upstream versions."""
     return xxhash.xxh3_128_digest(b"".join(upstream))
+
+
+def unstored_digest_of(instance: Instance, basis: bytes) -> bytes:
+    """Return what stands for the bytes of a value that isn't stored: what it is computed from, and by which code."""
+    return xxhash.xxh3_128_digest(basis + instance.task.code_version.encode())
 
 
 def generation_of(epoch: Epoch, upstream: Iterable[bytes]) -> bytes:

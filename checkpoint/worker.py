@@ -31,7 +31,7 @@ from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, Ta
 from checkpoint.fingerprint import Policy, policy_in_force
 from checkpoint.graph import Instance, Runner, TaskInfo, with_values
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
-from checkpoint.version import address_of, basis_of, generation_of, version_of
+from checkpoint.version import address_of, basis_of, generation_of, unstored_digest_of, version_of
 
 __all__ = [
     "Failure",
@@ -192,7 +192,8 @@ class _Inputs:
         upstream = [self.versions[above] for above in runner.upstream()]
         (epoch,) = self._store.epochs(instance.task.name, [instance.key])
         generation = generation_of(epoch, upstream)
-        self.versions[instance] = version_of(address_of(instance), generation, basis_of(upstream))
+        digest = unstored_digest_of(instance, basis_of(upstream))
+        self.versions[instance] = version_of(address_of(instance), generation, digest)
         if not self.lacking:
             token = _inside.set(_Place(self._store, instance))
             try:

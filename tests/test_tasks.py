@@ -817,6 +817,35 @@ def test_unstored_tasks_are_computed_where_they_are_needed() -> None:
     assert loaded(square(4)).run(executor="serial")["lambda"]() == 16
 
 
+@pytest.mark.parametrize(("policy", "expected"), [("warn", 1), ("rerun", 1), ("ignore", 0)])
+def test_changed_code_of_an_unstored_task_reruns_its_consumers(policy: Any, expected: int) -> None:
+    """Nothing is there to warn of, so what was computed from another version of the code is computed again."""
+
+    def make(is_edited: bool) -> Any:
+        if is_edited:
+
+            @memo(store=False, name="source", on_change=policy)
+            def source() -> int:
+                return 2
+
+            return source
+
+        @memo(store=False, name="source", on_change=policy)
+        def source() -> int:
+            return 1
+
+        return source
+
+    @memo
+    def consumer(x: Any) -> Any:
+        return x
+
+    assert 1 == computed(consumer(make(False)()))
+    assert 0 == computed(consumer(make(False)()))
+    assert expected == computed(consumer(make(True)()))
+    assert 0 == computed(consumer(make(True)()))
+
+
 def test_clearing_an_unstored_task_reruns_its_consumers() -> None:
     """A clear counts for what isn't kept, too."""
 
