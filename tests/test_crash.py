@@ -234,7 +234,7 @@ def test_ctrl_c_stops_a_serial_run_at_once(start: Callable[..., subprocess.Popen
 # --- started in unusual ways -----------------------------------------------------------------------------
 
 SCRIPT = """
-    import sys
+    import contextlib, sys
     {extra}
     from checkpoint import memo, run, task, requires
     OFFSET = 100
@@ -251,9 +251,11 @@ SCRIPT = """
             return [point.x for point in points]
         return run_task
     def main():
-        print(joined(3).run({options}), isinstance(point(0).result(), Point))
+        with {pool} as pool:
+            print(joined(3).run(executor=pool), isinstance(point(0).result(), Point))
     {call}
 """
+OURS = "contextlib.nullcontext()"
 GUARDED = 'if __name__ == "__main__": main()'
 PRINTED = "[100, 101, 102] True\n"
 
@@ -262,25 +264,25 @@ PRINTED = "[100, 101, 102] True\n"
 def test_a_script_runs_under_each_start_method(method: str, start: Callable[..., subprocess.Popen[str]]) -> None:
     """Tasks and classes of `__main__` work with pools of every start method. [50]"""
     extra = "import multiprocessing; from concurrent.futures import ProcessPoolExecutor as Pool"
-    options = f'executor=Pool(2, mp_context=multiprocessing.get_context("{method}"))'
-    assert finish(start(SCRIPT.format(extra=extra, options=options, call=GUARDED))) == PRINTED
+    pool = f'Pool(2, mp_context=multiprocessing.get_context("{method}"))'
+    assert finish(start(SCRIPT.format(extra=extra, pool=pool, call=GUARDED))) == PRINTED
 
 
 def test_a_script_needs_no_guard_where_fork_is_safe(start: Callable[..., subprocess.Popen[str]]) -> None:
     """On Linux a plain single-threaded script may start runs at its top level. [48]"""
-    assert finish(start(SCRIPT.format(extra="", options="", call="main()"))) == PRINTED
+    assert finish(start(SCRIPT.format(extra="", pool=OURS, call="main()"))) == PRINTED
 
 
 def test_a_script_with_threads_runs_with_a_guard(start: Callable[..., subprocess.Popen[str]]) -> None:
     """Where forking would not be safe, workers start afresh and import the script."""
     extra = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
-    assert finish(start(SCRIPT.format(extra=extra, options="", call=GUARDED))) == PRINTED
+    assert finish(start(SCRIPT.format(extra=extra, pool=OURS, call=GUARDED))) == PRINTED
 
 
 def test_a_missing_guard_is_explained(start: Callable[..., subprocess.Popen[str]]) -> None:
     """Where workers must import the script, an unguarded run is an error that says what to do, not a hang."""
     extra = "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()"
-    process = start(SCRIPT.format(extra=extra, options="", call="main()"))
+    process = start(SCRIPT.format(extra=extra, pool=OURS, call="main()"))
     _, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1
     assert 'if __name__ == "__main__"' in err.splitlines()[-1]
@@ -288,7 +290,7 @@ def test_a_missing_guard_is_explained(start: Callable[..., subprocess.Popen[str]
 
 def test_a_program_read_from_standard_input(tmp_path: Path, store: Path) -> None:
     """A program without a file has its results under __main__."""
-    text = textwrap.dedent(SCRIPT.format(extra="", options="", call="main()"))
+    text = textwrap.dedent(SCRIPT.format(extra="", pool=OURS, call="main()"))
     environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parents[1])}
     done = subprocess.run(
         [sys.executable, "-"],
