@@ -41,5 +41,5 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
-    session.run("pyright")
+    session.run("pyright", "-p", ".")
     session.run("python", "-m", "pytest", "-q", "tests/test_typing.py")

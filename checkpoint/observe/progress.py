@@ -62,13 +62,13 @@ class _NotebookDisplay:
     """Shows a table in the output of a notebook's cell, which needs no extension there."""
 
     def __init__(self, table: Callable[[], Table]) -> None:
-        from IPython.display import display
+        from IPython.display import display  # pyright: ignore[reportMissingImports]  # notebooks have it
 
         self._table = table
         self._handle = display(self._picture(), display_id=True)
 
     def _picture(self) -> Any:
-        from IPython.display import HTML
+        from IPython.display import HTML  # pyright: ignore[reportMissingImports]
         from rich.console import Console
 
         console = Console(file=io.StringIO(), record=True, width=110, force_jupyter=False)
