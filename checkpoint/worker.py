@@ -302,7 +302,8 @@ class _Batch:
         task, epoch = instance.task, self._epochs[instance]
         upstream = runner.upstream()
         versions = [inputs.versions[above] for above in upstream]
-        head = [[above.task.name, above.row] for above in upstream] or None
+        # What an unstored input was computed from is part of it: no entry of its own tells.
+        head = [[above.task.name, above.row] for above in inputs.versions] or None
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
         generation = generation_of(epoch, versions)
         fingerprint = bytes.fromhex(task.fingerprint)

@@ -596,6 +596,24 @@ def test_clearing_downstream_discards_what_was_computed_from_it() -> None:
     assert choose(3, 2).is_cached()
 
 
+def test_clearing_downstream_reaches_through_what_is_not_stored() -> None:
+    """An unstored task between two others doesn't hide one from the other, nor itself."""
+
+    @memo(store=False)
+    def half(x: Any) -> float:
+        return float(x) / 2
+
+    @memo
+    def consumer(x: Any) -> Any:
+        return x
+
+    wanted = consumer(half(square(4)))
+    for cleared in (square(4), half(square(4))):
+        assert 8.0 == wanted.run(executor="serial")
+        cleared.clear(downstream=True)
+        assert not wanted.is_cached()
+
+
 def test_clearing_what_was_never_computed_does_nothing(store: Path) -> None:
     """`clear()` of an uncomputed instance is no error and makes no files. [37]"""
     choose(3, 3).clear()
