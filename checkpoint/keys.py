@@ -469,6 +469,9 @@ class Signature:
         except TypeError as error:
             raise TypeError(f"{self.call_name}{self._signature}: {error}") from None
         bound.apply_defaults()
+        missing = [name for name in self.names if name not in bound.arguments]
+        if missing:  # CPython 3.13.0 lets a positional-only parameter pass that was given by name
+            raise TypeError(f"{self.call_name}{self._signature}: missing a required argument: {missing[0]!r}")
         return tuple([bound.arguments[name] for name in self.names])
 
     def key(self, values: tuple[Any, ...]) -> str:
