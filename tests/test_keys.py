@@ -620,7 +620,8 @@ def bound_by_inspect(function: Callable[..., Any], call: tuple[Any, Any]) -> dic
     except TypeError:
         return None
     bound.apply_defaults()
-    return dict(bound.arguments)
+    is_whole = len(bound.arguments) == len(bound.signature.parameters)  # CPython 3.13.0 lets more pass than a call does
+    return dict(bound.arguments) if is_whole else None
 
 
 @each_function
