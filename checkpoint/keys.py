@@ -75,8 +75,11 @@ def _encode_float(value: float) -> str:
     return repr(value) if math.isfinite(value) else f'{{"$float":"{value!r}"}}'
 
 
+_LARGE_INT = 1 << 64
+
+
 def _encode_int(value: int) -> str:
-    return repr(value) if -(1 << 64) < value < (1 << 64) else f'{{"$int":"{value:x}"}}'
+    return repr(value) if -_LARGE_INT < value < _LARGE_INT else f'{{"$int":"{value:x}"}}'
 
 
 def _encode_list(value: list[Any]) -> str:
@@ -138,8 +141,7 @@ _encoders: dict[type, Callable[[Any], str]] = {
 
 
 def _encode(value: Any) -> str:
-    encoder = _encoders.get(type(value))
-    return encoder(value) if encoder is not None else _encode_other(value)
+    return _encoders.get(type(value), _encode_other)(value)
 
 
 #: Types of modules that only programs which use them should have to import.
@@ -481,7 +483,9 @@ class Signature:
             UnkeyableError: naming the function, the parameter and the path inside the argument.
         """
         try:
-            return "{" + ",".join([name + _encode(values[index]) for name, index in self._order]) + "}"
+            find = _encoders.get
+            texts = [name + find(type(values[index]), _encode_other)(values[index]) for name, index in self._order]
+            return "{" + ",".join(texts) + "}"
         except (_Unencodable, RecursionError):
             for name, value in zip(self.names, values, strict=True):
                 encode(value, f"argument {name!r} of {self.call_name}(): {name}")
