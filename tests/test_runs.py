@@ -369,8 +369,9 @@ def test_after_a_failure_pending_instances_do_not_start() -> None:
 def test_what_was_queued_does_not_start_after_a_failure(kind: str, pools: dict[str, Executor], tmp_path: Path) -> None:
     """Batches that wait in the executor's own queue when a failure comes are not begun. [58]"""
     wanted = [programs.fail_when_two_run(i, str(tmp_path)) for i in range(12)]
+    watch = FailureWatch(tmp_path / "failed")
     with pytest.raises(OSError, match="first"):
-        run(wanted, executor=pools.get(kind, kind), max_workers=2)
+        run(wanted, executor=pools.get(kind, kind), max_workers=2, observers=[watch])
     assert sorted(os.listdir(tmp_path / "marks")) == ["begun-0", "begun-1"]
 
 
@@ -396,21 +397,23 @@ class Recorder:
 
 
 class FailureWatch(Recorder):
-    """An observer that says when an instance has failed."""
+    """An observer that says when an instance has failed, in this process and by a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
         super().__init__()
+        self.file = file
         self.has_failed = threading.Event()
 
     def notify(self, event: Event) -> None:
         if event.kind is EventKind.FAILED:
+            self.file.touch()
             self.has_failed.set()
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_short_batches_that_were_queued_ahead_do_not_begin_after_a_failure(is_local: bool) -> None:
+def test_short_batches_that_were_queued_ahead_do_not_begin_after_a_failure(is_local: bool, tmp_path: Path) -> None:
     """Short batches wait in the executor's queue; once the run stops, workers don't begin them. [58]"""
-    watch, calls = FailureWatch(), []
+    watch, calls = FailureWatch(tmp_path / "failed"), []
     begun: list[int] = []
 
     @memo
