@@ -1,7 +1,7 @@
 """Never compute the same thing twice, never lose what was computed.
 
 Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options, tasks,
+policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options, tasks,
 decorators.
 """
 

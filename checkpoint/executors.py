@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
-from checkpoint.fingerprint import current_policy
+from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind, store_at
 from checkpoint.worker import Job
 

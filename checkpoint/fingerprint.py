@@ -4,84 +4,38 @@ The text of the file is taken when the function is decorated (editing the file l
 and parsed only when a fingerprint is asked for, once per file. The digest is of a canonical walk of the syntax
 tree, not of bytecode or `ast.dump`, so it is the same on every supported Python.
 It never raises and is never random: without source it falls back to what the code object holds.
-The policy says what a changed fingerprint means: it belongs to a run and travels to its workers.
 
 Must not know: tasks, stores. FORMAT changes whenever any function's digest changes.
 
-Next: codec.py
+Next: policy.py
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import inspect
 import linecache
-import os
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import xxhash
 
 from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode
 
-__all__ = ["FORMAT", "POLICIES", "Policy", "Source", "current_policy", "digest", "policy_in_force"]
+__all__ = ["FORMAT", "Source", "digest"]
 
 #: Number of the fingerprint format; golden tests pin it.
 FORMAT = 1
-
-#: What to do with a result whose task's code has changed since: use it and warn, compute again, use it silently.
-POLICIES = ("warn", "rerun", "ignore")
 
 #: What differs in a `repr` from one process to the next.
 _ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
 _SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "annotation", "returns", "lineno", "col_offset"}
 _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
-
-
-class Policy(NamedTuple):
-    """What a run and the environment say about changed code; a task's own setting lies between them."""
-
-    of_run: str | None
-    of_environment: str | None
-
-    def resolve(self, of_task: str | None) -> str:
-        """Return the policy for a task: the run's, else the task's own, else the environment's, else "warn"."""
-        return self.of_run or of_task or self.of_environment or "warn"
-
-
-_policy: ContextVar[Policy | None] = ContextVar("checkpoint_policy", default=None)
-
-
-def current_policy() -> Policy:
-    """Return the policy in force here.
-
-    Raises:
-        ValueError: $CP_ON_CHANGE is none of the policies.
-    """
-    policy = _policy.get()
-    if policy is not None:
-        return policy
-    setting = os.environ.get("CP_ON_CHANGE") or None
-    if setting is not None and setting not in POLICIES:
-        raise ValueError(f"CP_ON_CHANGE must be one of {', '.join(POLICIES)}, not {setting!r}")
-    return Policy(None, setting)
-
-
-@contextlib.contextmanager
-def policy_in_force(policy: Policy) -> Iterator[None]:
-    """Set the policy for a block, in this thread or asyncio task."""
-    token = _policy.set(policy)
-    try:
-        yield
-    finally:
-        _policy.reset(token)
 
 
 @final

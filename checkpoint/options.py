@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol, TypedDict, final
 
 from checkpoint.codec import DEFAULT_LEVEL, Codec, check_codec
-from checkpoint.fingerprint import POLICIES
+from checkpoint.policy import POLICIES
 
 __all__ = ["TaskOptions", "TaskSettings"]
 

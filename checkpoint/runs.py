@@ -19,10 +19,10 @@ from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
-from checkpoint.fingerprint import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.plan import State
+from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.store import Store, current_store, open_store, store_at
 from checkpoint.survey import survey
 

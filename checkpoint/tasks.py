@@ -32,11 +32,12 @@ import xxhash
 
 from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
-from checkpoint.fingerprint import Source, current_policy
+from checkpoint.fingerprint import Source
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import below, key_of
 from checkpoint.options import TaskOptions
+from checkpoint.policy import current_policy
 from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values

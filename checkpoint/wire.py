@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from checkpoint import codec, process
 from checkpoint.errors import StoreError, UnknownTaskError
-from checkpoint.fingerprint import Policy, current_policy
+from checkpoint.policy import Policy, current_policy
 from checkpoint.store import Store, store_at
 from checkpoint.worker import Failure, Job, Kind, Report, work
 

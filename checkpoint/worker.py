@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, Self, final
 
 from checkpoint import codec, process
 from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
-from checkpoint.fingerprint import Policy, policy_in_force
 from checkpoint.graph import Instance, Runner, TaskInfo, with_values
+from checkpoint.policy import Policy, policy_in_force
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
 from checkpoint.version import address_of, basis_of, generation_of, unstored_digest_of, version_of
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from checkpoint import fingerprint
-from checkpoint.fingerprint import Policy, Source, current_policy, digest, policy_in_force
+from checkpoint.fingerprint import Source, digest
+from checkpoint.policy import Policy, current_policy, policy_in_force
 
 _numbers = itertools.count()
 

@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "keys",
     "fingerprint",
+    "policy",
     "codec",
     "store.entry",
     "store.disk",
