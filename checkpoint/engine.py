@@ -39,8 +39,9 @@ from checkpoint.events import Event, EventKind, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.plan import State
-from checkpoint.store import Store
+from checkpoint.store import Entry, Store
 from checkpoint.survey import survey
+from checkpoint.version import row_of
 from checkpoint.worker import Job, Kind, Report
 
 __all__ = ["Options", "Outcome", "Run"]
@@ -106,7 +107,7 @@ class Run:
         self.outcome = Outcome()
         self._options = options
         surveyed = survey(roots, store, pools=options.pools, limits=options.limits)
-        self._graph, self._plan, self._entries = surveyed.graph, surveyed.plan, surveyed.entries
+        self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
         self._began = time.perf_counter()
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
@@ -262,7 +263,10 @@ class Run:
         self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         for node in nodes:
             self._tell(EventKind.STARTED, node)
-        jobs = [Job(self._graph.instances[node], self._graph.take_runner(node)) for node in nodes]
+        jobs = [
+            Job(self._graph.instances[node], self._editions_above(node), self._graph.take_runner(node))
+            for node in nodes
+        ]
         try:
             future = self._workers.submit(number, jobs, tasks)
         except BrokenExecutor as error:  # it broke since the last completion was seen
@@ -272,6 +276,22 @@ class Run:
             del self._batches[number]
             raise
         future.add_done_callback(lambda done: self._completions.put((number, done)))
+
+    def _editions_above(self, node: int) -> dict[bytes, str]:
+        """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
+        found: dict[bytes, str] = {}
+        seen = set(self._graph.upstream[node])
+        pending = list(seen)
+        while pending:
+            above = pending.pop()
+            version = self._plan.versions[above]
+            if not self._graph.instances[above].task.is_stored:
+                new = set(self._graph.upstream[above]) - seen
+                pending.extend(new)
+                seen |= new
+            elif version is not None:
+                found[version[:16]] = self._plan.edition(above)
+        return found
 
     # --- completions ---
 
@@ -342,7 +362,7 @@ class Run:
         count.seconds += report.seconds
         count.size += report.size
         self._tell(EventKind.COMPUTED, node, report)
-        for fresh in self._plan.computed(node, report.generation, report.digest):
+        for fresh in self._plan.computed(node, report.generation, report.digest, report.edition):
             self._hit(fresh)
 
     def _failed(self, node: int, report: Report, kind: Kind) -> None:
@@ -475,23 +495,25 @@ class Run:
         Raises:
             what the runner of an instance that isn't stored raises.
         """
+        node = self._graph.node_of(instance.task.name, instance.key)
         for _ in range(_MOST_REPEATS):
             if not instance.task.is_stored:
                 try:
-                    return worker.unstored_value(self.store, instance)
+                    return worker.unstored_value(self.store, instance, self._editions_above(node))
                 except LookupError as lacking:
                     if not (lacking.args and isinstance(lacking.args[0], tuple)):
                         raise
                     self._compute_again([self._graph.node_of(name, key) for name, key, _ in lacking.args[0]])
                     continue
-            found = self.store.read(instance.task.name, instance.row)
+            row = row_of(instance.key, self._plan.edition(node))
+            found = self.store.read(instance.task.name, row)
             if found is not None:
                 try:
                     return codec.decode(found[1], codec=instance.task.codec, is_mapped=found[2])[0]
                 except DamagedEntryError as damage:
-                    self.store.quarantine(instance.task.name, instance.row)
+                    self.store.quarantine(instance.task.name, row)
                     self._warn_of_damage(instance, damage.reason)
-            self._compute_again([self._graph.node_of(instance.task.name, instance.key)])
+            self._compute_again([node])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
 
     def _compute_again(self, nodes: Sequence[int]) -> None:
@@ -523,17 +545,28 @@ class Run:
         logger.debug("%s: %r", kind.value, event.instance)
 
     def _warn_of_changed_code(self) -> None:
-        for node, (state, entry) in enumerate(zip(self._plan.states, self._entries, strict=True)):
-            if state is State.FRESH and entry is not None:
-                task = self._graph.instances[node].task
-                if entry.fingerprint.hex() != task.fingerprint and task.should_warn_of_change():
-                    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stored_at))
-                    warnings.warn(
-                        f"the code of {task.name} changed since results like {self._graph.instances[node]!r} were made "
-                        f"({made}), and they are used as they are; {task.name}.clear() discards them, "
-                        'on_change="rerun" computes again after each change, on_change="ignore" is silent',
-                        CodeChangedWarning, stacklevel=_levels_to_user(),
-                    )  # fmt: skip
+        for node, entry in enumerate(self._plan.served):
+            if entry is not None:
+                instance = self._graph.instances[node]
+                if entry.fingerprint != instance.task.fingerprint:
+                    self._warn_of_change(instance, entry)
+
+    def _warn_of_change(self, instance: Instance, entry: Entry) -> None:
+        task = instance.task
+        revisions = self._revisions[task]
+        if not revisions.is_present(entry.fingerprint) and task.should_warn_of_change():
+            changes = revisions.changes_since(entry.fingerprint) or []
+            names = [change.name for change in changes[:4]] + (["..."] if len(changes) > 4 else [])
+            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stored_at))
+            warnings.warn(
+                f"the code of {task.name} changed ({', '.join(names) or 'not on record'}) since results like "
+                f"{instance!r} were made ({made}), and they are used as they are. If the change is harmless, "
+                f"{task.name}.accept() says so; {task.name}.clear() discards them; "
+                'on_change="rerun" computes again after each change, on_change="ignore" is silent; '
+                ".why() shows the difference",
+                CodeChangedWarning,
+                stacklevel=_levels_to_user(),
+            )
 
     def _warn_of_damage(self, instance: Instance, reason: str) -> None:
         text = f"the stored result of {instance!r} is damaged ({reason}); it was set aside and is computed again"

@@ -15,18 +15,19 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import json
 import linecache
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import xxhash
 
 from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode
 
-__all__ = ["FORMAT", "Source", "digest"]
+__all__ = ["FORMAT", "Change", "Code", "Part", "Source", "Tracker", "digest", "look_again"]
 
 #: Number of the fingerprint format; golden tests pin it.
 FORMAT = 1
@@ -82,6 +83,68 @@ class Source:
         for name in reversed(names):
             found = getattr(found, name, None)
         return str(getattr(found, "__module__", "")).partition(".")[0] == __package__
+
+
+class Part(NamedTuple):
+    name: str
+    digest: str
+    text: str
+    uses: tuple[tuple[str, int], ...]
+
+
+class Change(NamedTuple):
+    name: str
+    before: str
+    after: str
+
+    def diff(self) -> str:
+        import difflib
+
+        lines = difflib.unified_diff(
+            self.before.splitlines(), self.after.splitlines(), self.name, self.name, lineterm=""
+        )
+        return "\n".join(lines)
+
+
+class Code(NamedTuple):
+    parts: tuple[Part, ...]
+    unseen: tuple[str, ...]
+    fingerprint: str
+
+    def to_json(self) -> str:
+        return json.dumps([self.parts, self.unseen, self.fingerprint])
+
+    @classmethod
+    def from_json(cls, text: str) -> Code:
+        parts, unseen, fingerprint = json.loads(text)
+        return cls(tuple(Part(*part) for part in parts), tuple(unseen), fingerprint)
+
+    def changes_since(self, old: Code) -> list[Change]:
+        own, before = self.parts[0], old.parts[0]
+        return [Change(own.name, before.text, own.text)] if self.fingerprint != old.fingerprint else []
+
+
+@final
+class Tracker:
+    def __init__(self, function: Any, depends_on: tuple[object, ...] = (), version: str | None = None) -> None:
+        self._source = Source(function)
+        self._name = function.__qualname__
+        self._depends_on = depends_on
+        self._version = version
+        self._code: Code | None = None
+
+    def code(self) -> Code:
+        if self._code is None:
+            pinned = self._version
+            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
+            parts += [digest(getattr(thing, "__wrapped__", thing)) for thing in self._depends_on]
+            mark = _hexdigest("".join(parts))
+            self._code = Code((Part(self._name, parts[0], self._name, ()),), (), mark)
+        return self._code
+
+
+def look_again() -> None:
+    pass
 
 
 def digest(thing: object) -> str:

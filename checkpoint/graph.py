@@ -16,6 +16,7 @@ from typing import Any, Protocol, final
 
 from checkpoint.codec import Codec
 from checkpoint.errors import CycleError
+from checkpoint.fingerprint import Code
 
 __all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
 
@@ -26,9 +27,11 @@ class TaskInfo(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def row_suffix(self) -> str: ...
+    def code(self) -> Code: ...
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> bytes: ...
+    @property
+    def on_change(self) -> str: ...
     @property
     def code_version(self) -> str: ...
     @property
@@ -64,11 +67,6 @@ class Instance:
     def task(self) -> TaskInfo:
         """The task."""
         raise NotImplementedError
-
-    @property
-    def row(self) -> str:
-        """The row of the entry in the task's part of the store."""
-        return self.key + self.task.row_suffix
 
     def evaluate(self) -> Runner:
         """Evaluate the body: what is required, and the function to call with the values of that."""

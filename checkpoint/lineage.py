@@ -33,7 +33,7 @@ def below(store: Store, task: str, key: str) -> list[tuple[str, str]]:
 
 def key_of(row: str) -> str:
     """Return the key that a row belongs to."""
-    return row[: row.rindex("}") + 1]
+    return row[: row.rindex("#")]
 
 
 def _upstream(store: Store, task: str, row: str) -> list[tuple[str, str]]:

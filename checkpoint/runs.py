@@ -161,7 +161,7 @@ def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
         maybe: list[Any] = []
         for node, state in enumerate(found.plan.states):
             if state is State.READY:
-                is_missing = found.entries[node] is None
+                is_missing = not found.entries[node]
                 compute[found.graph.instances[node]] = (
                     "no result in the store" if is_missing else "its upstream changed"
                 )

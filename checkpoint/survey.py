@@ -2,18 +2,19 @@
 
 Must not know: executors, values.
 
-Next: process.py
+Next: origin.py
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, final
 
 from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
+from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
 
 __all__ = ["Survey", "survey"]
@@ -24,7 +25,10 @@ class Survey(NamedTuple):
 
     graph: Graph
     plan: Plan
-    entries: list[Entry | None]
+    #: Node -> all entries of its key, usable or not.
+    entries: list[Sequence[Entry]]
+    #: What is known of the code of the stored tasks.
+    revisions: dict[TaskInfo, Revisions]
 
 
 def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int], limits: Mapping[str, int]) -> Survey:
@@ -44,20 +48,24 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
         by_task: dict[TaskInfo, list[int]] = {}
         for node, instance in enumerate(graph.instances):
             by_task.setdefault(instance.task, []).append(node)
-        entries: list[Entry | None] = [None] * len(graph)
+        entries: list[Sequence[Entry]] = [()] * len(graph)
+        candidates: list[Sequence[Entry]] = [()] * len(graph)
+        revisions: dict[TaskInfo, Revisions] = {}
         epochs: dict[int, Epoch] = {}
         for task, nodes in by_task.items():
             keys = [graph.instances[node].key for node in nodes]
             if task.is_stored:
-                suffix = task.row_suffix
-                rows = [key + suffix for key in keys] if suffix else keys
-                found = store.lookup(task.name, rows)
-                for node, row in zip(nodes, rows, strict=True):
-                    entries[node] = found.get(row)
+                found = store.lookup(task.name, keys)
+                known = revisions[task] = Revisions(store, task)
+                for node, key in zip(nodes, keys, strict=True) if found else ():
+                    if (editions := found.get(key)) is not None:
+                        entries[node] = editions
+                        candidates[node] = known.candidates(editions)
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
-        return Survey(graph, Plan(graph, entries, epochs, capacities.sizes, capacities.limits_of), entries)
+        plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
+        return Survey(graph, plan, entries, revisions)
 
 
 @contextlib.contextmanager

@@ -32,16 +32,18 @@ import xxhash
 
 from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
-from checkpoint.fingerprint import Source
+from checkpoint.fingerprint import Code, Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import below, key_of
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
+from checkpoint.revisions import Revisions
 from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
+from checkpoint.version import edition_of, row_of
 
 if TYPE_CHECKING:
     import pandas
@@ -146,20 +148,27 @@ class TaskInstance(Instance, Generic[R_co]):
             NotCachedError: (a KeyError) there is none, or it is damaged.
         """
         store = current_store()
-        found = store.read(self.task.name, self.row)
-        if found is not None:
+        row = self._newest_row()
+        found = store.read(self.task.name, row) if row is not None else None
+        if row is not None and found is not None:
             try:
                 value: R_co = codec.decode(found[1], codec=self.task.codec, is_mapped=found[2])[0]
                 return value
             except DamagedEntryError as damage:
-                store.quarantine(self.task.name, self.row)
+                store.quarantine(self.task.name, row)
                 text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
                 warnings.warn(text, DamagedEntryWarning, stacklevel=2)
         raise NotCachedError(repr(self))
 
     def is_cached(self) -> bool:
         """Tell whether the store has a value (see `plan` for whether it is still fresh). One read, no decoding."""
-        return bool(current_store().lookup(self.task.name, [self.row]))
+        return self._newest_row() is not None
+
+    def _newest_row(self) -> str | None:
+        """Return the row of the entry that is used whether or not it is fresh."""
+        store = current_store()
+        entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
+        return row_of(self.key, edition_of(entries[0].fingerprint, entries[0].basis)) if entries else None
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
@@ -175,8 +184,15 @@ class TaskInstance(Instance, Generic[R_co]):
 
     @property
     def directory(self) -> Path:
-        """The folder of this instance's own files, kept and cleared with its value; made by `task_directory()`."""
-        return current_store().directory(self.task.name, self.row)
+        """The folder of this instance's own files, kept and cleared with its value; made by `task_directory()`.
+
+        Raises:
+            NotCachedError: (a KeyError) there is no stored value.
+        """
+        row = self._newest_row()
+        if row is None:
+            raise NotCachedError(repr(self))
+        return current_store().directory(self.task.name, row)
 
 
 def _restored(task: Task[..., R], key: str, values: tuple[Any, ...] | None) -> TaskInstance[R]:
@@ -216,9 +232,11 @@ class Task(Generic[P, R]):
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
         self._signature = keys.Signature(function, self.name)
-        self._source = Source(function)
+        self._tracker = Tracker(function, tuple(map(_plain, options.depends_on)), options.version)
         self._captured: str | None = None
-        self._fingerprint: str | None = None
+        self._code: Code | None = None  # where the task came from another process
+        self._fingerprinted: Code | None = None
+        self._fingerprint = b""
         self._reference: wire.TaskReference | None = None
         self._has_warned = False
 
@@ -268,9 +286,9 @@ class Task(Generic[P, R]):
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
-        for row, entry in current_store().scan(self.name):
-            arguments = keys.decode_arguments(key_of(row))
-            yield CachedCall(arguments, entry.stored_at, entry.seconds, entry.size)
+        for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
+            newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
+            yield CachedCall(keys.decode_arguments(key), newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
         """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
@@ -292,32 +310,34 @@ class Task(Generic[P, R]):
     # --- what the kernel asks ---
 
     @property
-    def fingerprint(self) -> str:
-        """Digest of the task's code, or of its pinned version: 32 hex digits."""
-        if self._fingerprint is None:
-            pinned = self._options.version
-            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
-            parts += [fingerprint_of(_plain(thing)) for thing in self._options.depends_on]
-            self._fingerprint = parts[0] if len(parts) == 1 and pinned is None else _hash(*parts)
+    def code(self) -> Code:
+        """The task's code, or its pinned version, and what it uses."""
+        return self._code if self._code is not None else self._tracker.code()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Digest of that: 16 bytes."""
+        code = self.code
+        if code is not self._fingerprinted:
+            self._fingerprinted, self._fingerprint = code, bytes.fromhex(code.fingerprint)
         return self._fingerprint
 
     @property
-    def row_suffix(self) -> str:
-        """What tells versions of the code apart in the store."""
-        if self._options.version is not None:
-            return f"#v{self._options.version}"
-        return f"#{self.fingerprint}" if current_policy().resolve(self._options.on_change) == "rerun" else ""
+    def on_change(self) -> str:
+        """What is done here and now with results of other code: "warn", "rerun" or "ignore".
+
+        Another pinned version is another set of results, whatever the policy.
+        """
+        return "rerun" if self._options.version is not None else current_policy().resolve(self._options.on_change)
 
     @property
     def code_version(self) -> str:
         """What a change of code changes where no entry can tell, as nothing is stored: consumers then run again."""
-        if self._options.version is not None:
-            return self._options.version
-        return "" if current_policy().resolve(self._options.on_change) == "ignore" else self.fingerprint
+        return "" if self.on_change == "ignore" else self.code.fingerprint
 
     def should_warn_of_change(self) -> bool:
         """Tell whether a change of code is to be warned of; true at most once."""
-        if self._has_warned or current_policy().resolve(self._options.on_change) != "warn":
+        if self._has_warned or self.on_change != "warn":
             return False
         self._has_warned = True
         return True
@@ -369,7 +389,7 @@ class Task(Generic[P, R]):
                 self.name,
                 *(repr(getattr(self._options, field)) for field in _COMPARED),
             )
-            digest = _hash(self.fingerprint, *map(str, options))
+            digest = _hash(self.code.fingerprint, *map(str, options))
             token = f"{os.getpid()}.{next(_task_numbers)}.{digest}"
             self._reference = wire.TaskReference(function.__module__, function.__qualname__, digest, token)
             wire.known_tasks[token] = self
@@ -381,7 +401,7 @@ class Task(Generic[P, R]):
             self._function,
             self._options,
             self._is_memo,
-            self.fingerprint,
+            self.code,
             self._capture(),
             self.reference,
             self.name,
@@ -389,9 +409,9 @@ class Task(Generic[P, R]):
         return codec.dump_by_value(state)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        function, options, is_memo, fingerprint, captured, reference, name = state
+        function, options, is_memo, code, captured, reference, name = state
         self._set_up(function, options, is_memo)
-        self._fingerprint, self._captured, self._reference, self.name = fingerprint, captured, reference, name
+        self._code, self._captured, self._reference, self.name = code, captured, reference, name
 
     def restore(self, key: str, values: tuple[Any, ...]) -> TaskInstance[R]:
         """Return the instance of a key and its values, as another process bound them."""

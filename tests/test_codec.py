@@ -202,7 +202,7 @@ def stored(value: Any, folder: Path, **options: Any) -> tuple[memoryview, bool]:
     """Write a value to a store; return the frame that the store gives, and whether it is a map of a file."""
     store = store_at(folder)
     frame = encode(value, "f()", **options)
-    entry = Entry(bytes(16), frame.digest, bytes(16), bytes(16), 0.0, 0.0, frame.size)
+    entry = Entry(bytes(16), frame.digest, bytes(16), bytes(16), bytes(8), 0.0, 0.0, frame.size)
     store.write("m.f", [Write("{}", "{}", Epoch(0, 0), entry, frame)])
     found = store.read("m.f", "{}")
     assert found is not None

@@ -579,7 +579,7 @@ def damage(instance: Any, store: Path) -> None:
 
     (folder,) = (store / "checkpoint").glob(f"*{instance.task.name.split('.')[-1]}")
     with sqlite3.connect(folder / "cache.db") as connection:
-        connection.execute("UPDATE Cache SET value = x'00' WHERE key = ?", (instance.row,))
+        connection.execute("UPDATE Cache SET value = x'00' WHERE key > ? AND key < ? || '$'", [instance.key] * 2)
     connection.close()
 
 

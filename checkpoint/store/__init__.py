@@ -14,9 +14,9 @@ from typing import Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import DiskStore
-from checkpoint.store.entry import Entry, Epoch, Store, Write
+from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 
-__all__ = ["Entry", "Epoch", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
+__all__ = ["Entry", "Epoch", "Record", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
 _opened: dict[str, Store] = {}
