@@ -12,6 +12,8 @@ from checkpoint.errors import (
     CycleError,
     DamagedEntryError,
     DamagedEntryWarning,
+    FileChangedError,
+    MutatedInputError,
     NotCachedError,
     StoreError,
     TaskFailedError,
@@ -22,7 +24,10 @@ from checkpoint.errors import (
     UnstorableError,
 )
 from checkpoint.executors import ExecutorTraits
+from checkpoint.files import File
 from checkpoint.keys import register
+from checkpoint.lineage import Lineage
+from checkpoint.reasons import Cue, Reason
 from checkpoint.runs import Forecast, RunReport
 from checkpoint.store import open_store
 from checkpoint.tasks import CachedCall, Task, TaskInstance, run, run_async, run_report
@@ -34,12 +39,18 @@ __all__ = [
     "CachedCall",
     "CheckpointError",
     "CodeChangedWarning",
+    "Cue",
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
     "ExecutorTraits",
+    "File",
+    "FileChangedError",
     "Forecast",
+    "Lineage",
+    "MutatedInputError",
     "NotCachedError",
+    "Reason",
     "RunReport",
     "StoreError",
     "Task",

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
-from checkpoint import codec, wire, worker
+from checkpoint import wire, worker
 from checkpoint.errors import (
     CheckpointError,
     CodeChangedWarning,
@@ -41,6 +41,7 @@ from checkpoint.graph import Instance
 from checkpoint.plan import State
 from checkpoint.store import Entry, Store
 from checkpoint.survey import survey
+from checkpoint.values import load
 from checkpoint.version import row_of
 from checkpoint.worker import Job, Kind, Report
 
@@ -71,6 +72,7 @@ class Options(NamedTuple):
     limits: Mapping[str, int] = _NONE
     traits: ExecutorTraits | None = None
     observers: Sequence[Observer] = ()
+    is_forced: bool = False
 
 
 @final
@@ -106,7 +108,7 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        surveyed = survey(roots, store, pools=options.pools, limits=options.limits)
+        surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
         self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
         self._began = time.perf_counter()
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
@@ -138,6 +140,8 @@ class Run:
             for node, state in enumerate(self._plan.states):
                 if state is State.FRESH:
                     self._hit(node)
+            for revisions in self._revisions.values():
+                revisions.keep_predecessors()
             self._warn_of_changed_code()
             self._settle_roots()
         finally:
@@ -506,13 +510,13 @@ class Run:
                     self._compute_again([self._graph.node_of(name, key) for name, key, _ in lacking.args[0]])
                     continue
             row = row_of(instance.key, self._plan.edition(node))
-            found = self.store.read(instance.task.name, row)
+            try:
+                found = load(self.store, instance.task, row)
+            except DamagedEntryError as damage:
+                found = None
+                self._warn_of_damage(instance, damage.reason)
             if found is not None:
-                try:
-                    return codec.decode(found[1], codec=instance.task.codec, is_mapped=found[2])[0]
-                except DamagedEntryError as damage:
-                    self.store.quarantine(instance.task.name, row)
-                    self._warn_of_damage(instance, damage.reason)
+                return found[1]
             self._compute_again([node])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
 

@@ -114,6 +114,10 @@ class Code(NamedTuple):
     def to_json(self) -> str:
         return json.dumps([self.parts, self.unseen, self.fingerprint])
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return ()
+
     @classmethod
     def from_json(cls, text: str) -> Code:
         parts, unseen, fingerprint = json.loads(text)

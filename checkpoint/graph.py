@@ -5,7 +5,7 @@ A body returns a `Runner`: the function that computes, and the structures of ins
 
 Must not know: stores, executors, how a task is defined. It never reads an entry.
 
-Next: version.py
+Next: values.py
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class TaskInfo(Protocol):
     def on_change(self) -> str: ...
     @property
     def code_version(self) -> str: ...
+    @property
+    def defaults_added(self) -> frozenset[str]: ...
     @property
     def codec(self) -> Codec | None: ...
     @property

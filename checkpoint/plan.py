@@ -103,10 +103,10 @@ class Plan:
         if not instance.task.is_stored:
             epoch = self._epochs.get(node, _FIRST_EPOCH)
             digest = unstored_digest_of(instance, basis)
-            self.versions[node] = version_of(address_of(instance), generation_of(epoch, upstream), digest)
+            self.versions[node] = version_of(self._address(node), generation_of(epoch, upstream), digest)
         elif (entry := next((entry for entry in self._candidates[node] if entry.basis == basis), None)) is not None:
             self.served[node] = entry
-            self.versions[node] = version_of(address_of(instance), entry.generation, entry.digest)
+            self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
         else:
             self._make_ready(node)
             return False
@@ -170,6 +170,10 @@ class Plan:
 
     # --- what happened ---
 
+    def _address(self, node: int) -> bytes:
+        instance = self._graph.instances[node]
+        return address_of(instance.task.name, instance.key)
+
     def edition(self, node: int) -> str:
         """Return which of its key's entries has the value of a settled node."""
         entry = self.served[node]
@@ -179,7 +183,7 @@ class Plan:
         """Settle a running node; return the nodes below that turned out fresh."""
         self._leave(node, State.COMPUTED)
         self._editions[node] = edition
-        self.versions[node] = version_of(address_of(self._graph.instances[node]), generation, digest)
+        self.versions[node] = version_of(self._address(node), generation, digest)
         fresh: list[int] = []
         settled = [node]
         while settled:

@@ -10,14 +10,16 @@ Next: plan.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import ast
+import textwrap
+from collections.abc import Sequence
 from typing import final
 
 from checkpoint.fingerprint import Change, Code
 from checkpoint.graph import TaskInfo
 from checkpoint.store import Entry, Store
 
-__all__ = ["Revisions", "record_code"]
+__all__ = ["Revisions", "code_at", "record_code"]
 
 _CODE, _ACCEPTED = "code:", "accepted:"
 
@@ -25,6 +27,28 @@ _CODE, _ACCEPTED = "code:", "accepted:"
 def record_code(store: Store, task: TaskInfo) -> None:
     """Keep a task's present code beside its entries."""
     store.record(task.name, _CODE + task.fingerprint.hex(), task.code.to_json())
+
+
+def _parameters_of(code: Code) -> set[str]:
+    """Return the names of the parameters of a task's function, from its text."""
+    try:
+        tree = ast.parse(textwrap.dedent(code.parts[0].text))
+    except SyntaxError:
+        return set()
+    functions = (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    found = next(functions, None)
+    arguments = found.args if found is not None else None
+    return {node.arg for node in ast.walk(arguments) if isinstance(node, ast.arg)} if arguments is not None else set()
+
+
+def code_at(store: Store, task: str, fingerprint: bytes) -> Code | None:
+    """Return the code of a fingerprint, as it was recorded; None if it wasn't, or cannot be read."""
+    name = _CODE + fingerprint.hex()
+    record = store.records(task, name).get(name)
+    try:
+        return Code.from_json(record.text) if record is not None else None
+    except ValueError:
+        return None
 
 
 @final
@@ -37,13 +61,16 @@ class Revisions:
         self._present = task.fingerprint
         self._verdicts = {self._present: True}
         self._accepted: set[bytes] | None = None
-        self._codes: dict[str, str] | None = None
 
     def is_present(self, fingerprint: bytes) -> bool:
         """Tell whether code counts as the present one."""
         verdict = self._verdicts.get(fingerprint)
         if verdict is None:
-            verdict = fingerprint in self._equals() or self.changes_since(fingerprint) == []
+            verdict = (
+                fingerprint in self._equals()
+                or self.changes_since(fingerprint) == []
+                or fingerprint in self.predecessors()
+            )
             self._verdicts[fingerprint] = verdict
         return verdict
 
@@ -66,17 +93,42 @@ class Revisions:
 
     def code_of(self, fingerprint: bytes) -> Code | None:
         """Return the code of a fingerprint, as it was recorded."""
-        if self._codes is None:
-            records = self._store.records(self._task.name, _CODE)
-            self._codes = {name: record.text for name, record in records.items()}
-        text = self._codes.get(_CODE + fingerprint.hex())
-        return Code.from_json(text) if text is not None else None
+        return code_at(self._store, self._task.name, fingerprint)
 
-    def accept(self, fingerprints: Iterable[bytes]) -> None:
-        """Let codes count as the present one from now on, as well as everything that counts as one of them."""
+    def others(self) -> list[bytes]:
+        """Return the fingerprints of entries that don't count as made by the present code, the newest entry first."""
+        newest: dict[bytes, float] = {}
+        for _, entry in self._store.scan(self._task.name):
+            newest[entry.fingerprint] = max(entry.stored_at, newest.get(entry.fingerprint, 0.0))
+        return [fingerprint for fingerprint in sorted(newest, key=newest.__getitem__, reverse=True)
+                if not self.is_present(fingerprint)]  # fmt: skip
+
+    def predecessors(self) -> set[bytes]:
+        """Return the codes that lack a parameter of `defaults_added`, as long as no other code on record has it.
+
+        The edit that adds a parameter is accepted by declaring it; `accept` then keeps that for later edits.
+        """
+        added = self._task.defaults_added
+        if not added:
+            return set()
+        lacking: set[bytes] = set()
+        having: set[bytes] = set()
+        for name in self._store.records(self._task.name, _CODE):
+            fingerprint = bytes.fromhex(name.removeprefix(_CODE))
+            code = self.code_of(fingerprint)
+            if code is not None:
+                (having if added <= _parameters_of(code) else lacking).add(fingerprint)
+        return lacking if having <= {self._present} else set()
+
+    def keep_predecessors(self) -> None:
+        """Accept the codes that lack a parameter of `defaults_added`, so that later edits still count."""
+        for fingerprint in self.predecessors() - self._equals():
+            self.accept(fingerprint)
+
+    def accept(self, fingerprint: bytes) -> None:
+        """Let a code count as the present one from now on, as well as everything that counts as that code."""
         record_code(self._store, self._task)
-        for fingerprint in fingerprints:
-            self._store.record(self._task.name, f"{_ACCEPTED}{self._present.hex()}:{fingerprint.hex()}", "")
+        self._store.record(self._task.name, f"{_ACCEPTED}{self._present.hex()}:{fingerprint.hex()}", "")
         self._verdicts, self._accepted = {self._present: True}, None
 
     def _equals(self) -> set[bytes]:

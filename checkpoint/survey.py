@@ -2,7 +2,7 @@
 
 Must not know: executors, values.
 
-Next: origin.py
+Next: reasons.py
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
 from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
+from checkpoint.values import changed_files
+from checkpoint.version import edition_of, row_of
 
 __all__ = ["Survey", "survey"]
 
@@ -31,7 +33,14 @@ class Survey(NamedTuple):
     revisions: dict[TaskInfo, Revisions]
 
 
-def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int], limits: Mapping[str, int]) -> Survey:
+def survey(
+    roots: Iterable[Instance],
+    store: Store,
+    *,
+    pools: Mapping[str, int],
+    limits: Mapping[str, int],
+    is_forced: bool = False,
+) -> Survey:
     """Build the graph below some instances and decide what is fresh; reads metadata only, creates nothing.
 
     Args:
@@ -39,6 +48,7 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
         store: where to look.
         pools: size of each named resource; 1 for others.
         limits: task name -> how many of its instances may run at once, instead of the task's own max_concurrency.
+        is_forced: what was asked for is to be computed whatever the store has.
 
     Raises:
         CycleError, StoreError; and what bodies raise.
@@ -60,12 +70,23 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
                 for node, key in zip(nodes, keys, strict=True) if found else ():
                     if (editions := found.get(key)) is not None:
                         entries[node] = editions
-                        candidates[node] = known.candidates(editions)
+                        candidates[node] = [
+                            entry for entry in known.candidates(editions) if _is_intact(store, task.name, key, entry)
+                        ]
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
+        for root in graph.roots if is_forced else ():
+            candidates[root] = ()
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
         return Survey(graph, plan, entries, revisions)
+
+
+def _is_intact(store: Store, task: str, key: str, entry: Entry) -> bool:
+    """Tell whether the files that belong to an entry's value are as they were."""
+    return not entry.has_files or not changed_files(
+        store, task, row_of(key, edition_of(entry.fingerprint, entry.basis))
+    )
 
 
 @contextlib.contextmanager

@@ -32,18 +32,20 @@ import xxhash
 
 from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
-from checkpoint.fingerprint import Code, Tracker
+from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
-from checkpoint.lineage import below, key_of
+from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
+from checkpoint.reasons import Reason
 from checkpoint.revisions import Revisions
-from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
+from checkpoint.runs import Forecast, RunOptions, RunReport, forecast, reason
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
-from checkpoint.version import edition_of, row_of
+from checkpoint.values import load
+from checkpoint.version import edition_of, key_of, row_of
 
 if TYPE_CHECKING:
     import pandas
@@ -141,6 +143,24 @@ class TaskInstance(Instance, Generic[R_co]):
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
         return forecast(self, options)
 
+    def why(self, **options: Unpack[RunOptions]) -> Reason:
+        """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
+
+        Options are those of `run`; evaluates bodies and reads metadata, runs nothing.
+        """
+        return reason(self, options)
+
+    def lineage(self) -> Lineage:
+        """Tell where the stored value comes from, and what was computed from it.
+
+        Raises:
+            NotCachedError: (a KeyError) there is no stored value.
+        """
+        row = self._newest_row()
+        if row is None:
+            raise NotCachedError(repr(self))
+        return Lineage(current_store(), self.task.name, row)
+
     def result(self) -> R_co:
         """Return the stored value, whether or not something it was computed from was cleared since.
 
@@ -149,16 +169,16 @@ class TaskInstance(Instance, Generic[R_co]):
         """
         store = current_store()
         row = self._newest_row()
-        found = store.read(self.task.name, row) if row is not None else None
-        if row is not None and found is not None:
-            try:
-                value: R_co = codec.decode(found[1], codec=self.task.codec, is_mapped=found[2])[0]
-                return value
-            except DamagedEntryError as damage:
-                store.quarantine(self.task.name, row)
-                text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
-                warnings.warn(text, DamagedEntryWarning, stacklevel=2)
-        raise NotCachedError(repr(self))
+        try:
+            found = load(store, self.task, row) if row is not None else None
+        except DamagedEntryError as damage:
+            found = None
+            text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
+            warnings.warn(text, DamagedEntryWarning, stacklevel=2)
+        if found is None:
+            raise NotCachedError(repr(self))
+        value: R_co = found[1]
+        return value
 
     def is_cached(self) -> bool:
         """Tell whether the store has a value (see `plan` for whether it is still fresh). One read, no decoding."""
@@ -179,8 +199,8 @@ class TaskInstance(Instance, Generic[R_co]):
         store = current_store()
         consumers = below(store, self.task.name, self.key) if downstream else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
-        for name, row in consumers:
-            store.clear(name, key_of(row))
+        for name, key in consumers:
+            store.clear(name, key)
 
     @property
     def directory(self) -> Path:
@@ -231,7 +251,7 @@ class Task(Generic[P, R]):
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-        self._signature = keys.Signature(function, self.name)
+        self._signature = keys.Signature(function, self.name, options.defaults_added)
         self._tracker = Tracker(function, tuple(map(_plain, options.depends_on)), options.version)
         self._captured: str | None = None
         self._code: Code | None = None  # where the task came from another process
@@ -284,11 +304,30 @@ class Task(Generic[P, R]):
         """Discard all results of this task; what was computed from them is computed again by the next run."""
         current_store().clear(self.name, creates=not self.is_stored)
 
+    def accept(self, *, every: bool = False) -> list[Change]:
+        """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
+
+        Holds for this store, from now on and in both directions: going back to the older code is no change either.
+
+        Args:
+            every: accept not only the code that made the newest of the older entries, but all code that made any.
+
+        Returns:
+            what was accepted; empty if all entries count as made by the present code already.
+        """
+        revisions = Revisions(current_store(), self)
+        accepted: dict[Change, None] = {}
+        for fingerprint in revisions.others()[: None if every else 1]:
+            accepted.update(dict.fromkeys(revisions.changes_since(fingerprint) or ()))
+            revisions.accept(fingerprint)
+        return list(accepted)
+
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
         for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
-            yield CachedCall(keys.decode_arguments(key), newest.stored_at, newest.seconds, newest.size)
+            arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
+            yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
         """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
@@ -341,6 +380,11 @@ class Task(Generic[P, R]):
             return False
         self._has_warned = True
         return True
+
+    @property
+    def defaults_added(self) -> frozenset[str]:
+        """Parameters that are newer than some results."""
+        return frozenset(self._options.defaults_added)
 
     @property
     def codec(self) -> codec.Codec | None:
@@ -460,7 +504,7 @@ class Task(Generic[P, R]):
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
         if instance.values is not None:
             return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
-        return keys.decode_arguments(instance.key)
+        return {**self._options.defaults_added, **keys.decode_arguments(instance.key)}
 
     def _describe(self, instance: TaskInstance[Any]) -> str:
         arguments = instance.arguments
@@ -502,7 +546,7 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
             found[name] = [value.name, _captured_values(value._function, {*seen, id(value)})]
             continue
         if isinstance(value, types.FunctionType):
-            found[name] = [fingerprint_of(value), _captured_values(value, {*seen, id(value)})]
+            found[name] = [_identity_of(value), _captured_values(value, {*seen, id(value)})]
             continue
         try:
             keys.encode(value)
@@ -510,6 +554,12 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
             continue
         found[name] = value
     return found
+
+
+def _identity_of(function: types.FunctionType) -> str:
+    """Return what tells captured functions apart: the name where it is unique, as the code is in the fingerprint."""
+    name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
+    return fingerprint_of(function) if "<" in name else name
 
 
 def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
@@ -548,6 +598,9 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         progress: show a bar; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
+        force: compute the given instances although they have fresh results; what is above them is computed if missing.
+        check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
+            value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
         observers: more consumers of the run's events.
 

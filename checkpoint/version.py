@@ -24,14 +24,24 @@ import xxhash
 from checkpoint.graph import Instance
 from checkpoint.store import Epoch
 
-__all__ = ["address_of", "basis_of", "edition_of", "generation_of", "row_of", "unstored_digest_of", "version_of"]
+__all__ = [
+    "address_of",
+    "basis_of",
+    "edition_of",
+    "generation_of",
+    "key_of",
+    "mark_of",
+    "row_of",
+    "unstored_digest_of",
+    "version_of",
+]
 
 _NEVER_CLEARED = bytes(16)
 
 
-def address_of(instance: Instance) -> bytes:
-    """Return what stands for an instance's task name and key, whatever the version of its code."""
-    text = f"{instance.task.name}\n{instance.key}"
+def address_of(task: str, key: str) -> bytes:
+    """Return what stands for a task's name and a key, whatever the version of the code."""
+    text = f"{task}\n{key}"
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
@@ -63,6 +73,16 @@ def edition_of(fingerprint: bytes, basis: bytes) -> str:
     return xxhash.xxh3_64_hexdigest(fingerprint + basis)
 
 
+def mark_of(version: bytes) -> str:
+    """Return a short text that stands for a version, as entries record those of their upstream."""
+    return xxhash.xxh3_64_hexdigest(version)
+
+
 def row_of(key: str, edition: str) -> str:
     """Return the row of a key's entry."""
     return f"{key}#{edition}"
+
+
+def key_of(row: str) -> str:
+    """Return the key that a row belongs to."""
+    return row[: row.rindex("#")]

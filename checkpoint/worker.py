@@ -28,16 +28,20 @@ from typing import Any, NamedTuple, Self, final
 
 from checkpoint import codec, process
 from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
+from checkpoint.files import files_in
 from checkpoint.graph import Instance, Runner, TaskInfo, with_values
+from checkpoint.mutation import Watch
 from checkpoint.origin import origin, record_origin
 from checkpoint.policy import Policy, policy_in_force
 from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
+from checkpoint.values import encoded, load
 from checkpoint.version import (
     address_of,
     basis_of,
     edition_of,
     generation_of,
+    mark_of,
     row_of,
     unstored_digest_of,
     version_of,
@@ -167,8 +171,8 @@ class _Inputs:
         self.values: dict[Instance, Any] = {}
         self.versions: dict[Instance, bytes] = {}
         self.lacking: list[tuple[str, str, str]] = []
-        #: (task name, row) of what was read or computed here.
-        self.rows: list[tuple[str, str]] = []
+        #: (task name, row, mark of the version) of what was read or computed here.
+        self.upstream: list[tuple[str, str, str]] = []
         self._store = store
         self._editions = editions
 
@@ -191,22 +195,23 @@ class _Inputs:
 
     def _read(self, instance: Instance) -> None:
         self.versions[instance] = b""
-        task, address = instance.task, address_of(instance)
+        task, address = instance.task, address_of(instance.task.name, instance.key)
         row = row_of(instance.key, self._editions.get(address, ""))
-        found = self._store.read(task.name, row)
+        try:
+            found = load(self._store, task, row)
+        except DamagedEntryError as damage:
+            self.lacking.append((task.name, instance.key, damage.reason))
+            return
         if found is None:
             self.lacking.append((task.name, instance.key, ""))
             return
-        entry, frame, is_mapped = found
-        try:
-            value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
-        except DamagedEntryError as damage:
-            self._store.quarantine(task.name, row)
-            self.lacking.append((task.name, instance.key, damage.reason))
-            return
-        self.rows.append((task.name, row))
+        entry, value, digest = found
         self.values[instance] = value
-        self.versions[instance] = version_of(address, entry.generation, digest)
+        self._settle(instance, row, version_of(address, entry.generation, digest))
+
+    def _settle(self, instance: Instance, row: str, version: bytes) -> None:
+        self.versions[instance] = version
+        self.upstream.append((instance.task.name, row, mark_of(version)))
 
     def _compute(self, instance: Instance, runner: Runner) -> None:
         task = instance.task
@@ -214,9 +219,8 @@ class _Inputs:
         (epoch,) = self._store.epochs(task.name, [instance.key])
         generation, basis = generation_of(epoch, upstream), basis_of(upstream)
         digest = unstored_digest_of(instance, basis)
-        self.versions[instance] = version_of(address_of(instance), generation, digest)
         row = row_of(instance.key, edition_of(task.fingerprint, basis))
-        self.rows.append((task.name, row))
+        self._settle(instance, row, version_of(address_of(instance.task.name, instance.key), generation, digest))
         if not self.lacking:
             token = _inside.set(_Place(self._store, task.name, row))
             try:
@@ -337,9 +341,13 @@ class _Batch:
         task, epoch = instance.task, self._epochs[instance]
         upstream = runner.upstream()
         versions = [inputs.versions[above] for above in upstream]
-        frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=inputs.rows or None)
         generation, basis, row = generation_of(epoch, versions), basis_of(versions), self._rows[position]
-        entry = Entry(generation, frame.digest, basis, task.fingerprint, origin(), seconds, time.time(), frame.size)
+        for file in files_in(instance.values):
+            file.check()
+        frame, has_files = encoded(self.store, instance, row, value, inputs.upstream)
+        entry = Entry(
+            generation, frame.digest, basis, task.fingerprint, origin(), seconds, time.time(), frame.size, has_files
+        )
         if task not in self._recorded:
             record_code(self.store, task)
             record_origin(self.store, task)
@@ -444,12 +452,16 @@ def work(
                 if inputs is not None:
                     arguments = inputs.arguments(runner)
                     seconds = job.instance.task.timeout
+                    watch = Watch(job.instance, inputs.values) if policy.checks_mutation else None
                     began = time.perf_counter()
                     with process.time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
                         value = runner.function(*arguments)
                         if inspect.isawaitable(value):
                             value = _awaited(value)
-                    batch.keep(position, runner, inputs, value, time.perf_counter() - began)
+                    took = time.perf_counter() - began
+                    if watch is not None:
+                        watch.check()
+                    batch.keep(position, runner, inputs, value, took)
             except BaseException as error:
                 batch.fail(position, error, time.perf_counter() - began)
                 break
@@ -475,6 +487,7 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
             inputs = batch.inputs(0, runner)
             if inputs is not None:
                 arguments = inputs.arguments(runner)
+                watch = Watch(job.instance, inputs.values) if policy.checks_mutation else None
                 began = time.perf_counter()
                 async with limit:
                     if inspect.iscoroutinefunction(runner.function):
@@ -483,7 +496,10 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
                         value = await asyncio.to_thread(runner.function, *arguments)
                         if inspect.isawaitable(value):
                             value = await value
-                batch.keep(0, runner, inputs, value, time.perf_counter() - began)
+                took = time.perf_counter() - began
+                if watch is not None:
+                    watch.check()
+                batch.keep(0, runner, inputs, value, took)
         except BaseException as error:
             if isinstance(error, TimeoutError) and seconds is not None and limit.expired():
                 error = TaskTimeoutError(repr(job.instance), seconds)

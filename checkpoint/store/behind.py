@@ -4,7 +4,7 @@ A commit costs ten times a row, so results of small instances share one. What is
 reaches the store below with the first result that is large, took long or comes 50 ms after the group's first, and on
 `flush`; so a kill loses, beside what was running, results that took some 50 ms in all.
 
-Next: graph.py
+Next: files.py
 """
 
 from __future__ import annotations
@@ -118,6 +118,10 @@ class WriteBehind:
     def cleared_at(self, task: str, key: str) -> float | None:
         """Return when a key, or the whole task, was last cleared."""
         return self._store.cleared_at(task, key)
+
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
+        return self._store.damaged(task)
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks that have a place here."""

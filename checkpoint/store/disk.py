@@ -51,7 +51,7 @@ _SETTINGS = {
 _LOCK_SECONDS = 60
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
-_TAG = struct.Struct("<B16s16s16s16s8sddQ")
+_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
 _TAG_FORMAT = 1
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
@@ -394,6 +394,14 @@ class DiskStore:
                 discard(filename)
             sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (aside,))
             sql("UPDATE Cache SET key = ? WHERE raw = 1 AND key = ?", (aside, row))
+
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
+        cache = self._existing(task)
+        if cache is None:
+            return []
+        query = "SELECT key FROM Cache WHERE raw = 1 AND key > ? AND key < ? ORDER BY key"
+        return [row.removeprefix(_DAMAGED) for (row,) in self._rows(cache, query, (_DAMAGED, _DAMAGED + "|"))]
 
     # --- records ---
 

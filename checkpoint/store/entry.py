@@ -38,6 +38,8 @@ class Entry(NamedTuple):
     stored_at: float
     #: Bytes of the frame.
     size: int
+    #: Whether files belong to the value; its head says which.
+    has_files: bool = False
 
 
 class Epoch(NamedTuple):
@@ -124,6 +126,10 @@ class Store(Protocol):
 
     def cleared_at(self, task: str, key: str) -> float | None:
         """Return when a key, or the whole task, was last cleared, in seconds since 1970; None for never."""
+        ...
+
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
         ...
 
     def tasks(self) -> list[str]:
