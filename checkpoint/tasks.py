@@ -32,7 +32,7 @@ import xxhash
 
 from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
-from checkpoint.fingerprint import Source
+from checkpoint.fingerprint import Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import below, key_of
@@ -216,7 +216,7 @@ class Task(Generic[P, R]):
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
         self._signature = keys.Signature(function, self.name)
-        self._source = Source(function)
+        self._tracker = Tracker(function, options.depends_on, options.version)
         self._captured: str | None = None
         self._fingerprint: str | None = None
         self._reference: wire.TaskReference | None = None
@@ -295,10 +295,7 @@ class Task(Generic[P, R]):
     def fingerprint(self) -> str:
         """Digest of the task's code, or of its pinned version: 32 hex digits."""
         if self._fingerprint is None:
-            pinned = self._options.version
-            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
-            parts += [fingerprint_of(_plain(thing)) for thing in self._options.depends_on]
-            self._fingerprint = parts[0] if len(parts) == 1 and pinned is None else _hash(*parts)
+            self._fingerprint = self._tracker.code().fingerprint
         return self._fingerprint
 
     @property
@@ -454,10 +451,6 @@ _COMPARED = ("level", "version", "on_change", "timeout", "is_stored")
 
 def _hash(*parts: str) -> str:
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode("utf-8", "surrogatepass"))
-
-
-def _plain(thing: object) -> object:
-    return thing.__wrapped__ if isinstance(thing, Task) else thing
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,10 @@ PACKAGE = Path(checkpoint.__file__).parent
 ORDER = [
     "errors",
     "keys",
+    "names",
+    "source",
+    "modules",
+    "references",
     "fingerprint",
     "policy",
     "codec",
