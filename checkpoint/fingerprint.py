@@ -24,8 +24,9 @@ from typing import Any, NamedTuple, final
 from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode
 from checkpoint.modules import capture_loaded, file_of, is_interactive
-from checkpoint.references import Part, Walk, is_small, task_name
+from checkpoint.references import Part, Walk
 from checkpoint.source import describe_code, digest_of_text, hexdigest
+from checkpoint.things import innermost, is_small, task_name
 
 __all__ = ["FORMAT", "Change", "Code", "Part", "Tracker", "digest", "look_again"]
 
@@ -51,7 +52,7 @@ class Change(NamedTuple):
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Code:
     """What a fingerprint was made from: `parts[0]` is the function itself, `unseen` names what could not be seen."""
 
@@ -182,7 +183,7 @@ class Tracker:
             else:
                 walk.add(f"version {self._version}", hexdigest(f"version {self._version}"), f"version {self._version}")
             named = [(f"depends_on: {_name(thing)}", _plain(thing)) for thing in self._depends_on]
-            for label, thing in sorted(named, key=lambda pair: pair[0]):
+            for label, thing in sorted(named, key=lambda pair: (pair[0], digest(pair[1]) if len(named) > 1 else "")):
                 walk.use(0, label, thing)
             return Code.of(walk)
         except Exception:  # the user's objects may do anything; the function's own text must do then
@@ -231,10 +232,9 @@ def _shown(thing: object) -> str:
 
 
 def _take_text(function: Callable[..., Any]) -> None:
-    while isinstance(function, types.FunctionType):
-        with contextlib.suppress(OSError, ValueError):
-            file_of(function.__code__.co_filename, function.__globals__, is_new=True)
-        function = vars(function).get("__wrapped__")  # type: ignore[assignment]
+    for layer in innermost(function):
+        if isinstance(layer, types.FunctionType):
+            file_of(layer.__code__.co_filename, layer.__globals__, layer.__code__)
 
 
 def _fallback(function: Callable[..., Any]) -> Code:

@@ -4,7 +4,7 @@ A file is the project's unless it lies in the standard library, among installed 
 The text of the project's files is taken soon after they are loaded, so that an edit of a file doesn't change what is
 said of the code that was loaded from it. Nothing is imported or executed to find a module.
 
-Next: references.py
+Next: things.py
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 import sysconfig
 import types
+from collections.abc import Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -221,28 +222,39 @@ def capture_loaded() -> None:
                 file_of(path, names)
 
 
-def file_of(path: str, names: dict[str, Any], *, is_new: bool = False) -> File:
+def file_of(path: str, names: Mapping[str, Any], new: types.CodeType | None = None) -> File:
     """Return the text of a file as it was when its module was loaded.
 
     Args:
         path: of the file, or what a notebook calls a cell.
         names: the global names of the module that was loaded from it; empty for one that was not loaded.
-        is_new: code was just loaded from it, so what it says now is what counts.
+        new: code that may just have been loaded from it: what the file says now counts, unless it is older code.
     """
     spec = names.get("__spec__") if names.get("__file__") == path else None
     known = _captures.get(path)
-    if known is not None and not is_new and spec is not None and known.spec is spec:
+    if known is not None and new is None and spec is not None and known.spec is spec:
         return known.file
     stamp = _stamp(path)
     if known is not None and (known.stamp == stamp is not None or (known.stamp and not stamp)):
         _captures[path] = known._replace(spec=spec or known.spec)
         return known.file
-    if known is not None and known.stamp and not is_new and spec is None and names:
-        return known.file  # a function that only says that it is from there
+    if known is not None and known.stamp and names and (_holds(known.file, path, new) if new else spec is None):
+        return known.file
     file = File(_read(path, names))
     if known is None or known.file.content != file.content:
         _captures[path] = _Capture(spec, stamp, file)
     return _captures[path].file
+
+
+def _holds(file: File, path: str, code: types.CodeType) -> bool:
+    """Tell whether a text is the one that code was made from."""
+    try:
+        found = [compile("\n".join(file.lines), path, "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    for item in found:
+        found.extend(constant for constant in item.co_consts if isinstance(constant, types.CodeType))
+    return code in found
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
@@ -253,11 +265,11 @@ def _stamp(path: str) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _read(path: str, names: dict[str, Any]) -> bytes | str:
+def _read(path: str, names: Mapping[str, Any]) -> bytes | str:
     try:
         if not path.startswith("<"):
             return Path(path).read_bytes()
     except (OSError, ValueError):
         pass
     linecache.checkcache(path)
-    return "".join(linecache.getlines(path, names))
+    return "".join(linecache.getlines(path, dict(names)))

@@ -52,18 +52,21 @@ def names_used(nodes: list[ast.AST], is_option: Callable[[ast.expr], bool]) -> l
     analysis.walk(nodes)
     found: dict[Name, None] = {}
     for scope, chain in analysis.loads:
-        owner = scope.owner_of(chain[0])
-        if chain[0] in _OF_ANY_MODULE or (len(chain) > 1 and chain[1] in _OF_ANY_MODULE):
+        name = chain[0]
+        owner = scope.owner_of(name)
+        if not _OF_ANY_MODULE.isdisjoint(chain[:2]):
             continue
-        if owner is analysis.root and not (hides and chain[0] in owner.bound):
+        if owner is analysis.root and not (hides and name in owner.bound):
             found[Name(chain, ())] = None
-        elif imports := owner.imports.get(chain[0]):
-            found[Name(chain, tuple(imports))] = None
+        elif name in owner.imports:
+            found[Name(chain, tuple(owner.imports[name]))] = None
     return list(found)
 
 
 def names_bound(node: ast.AST) -> set[str]:
     """Return the names that a statement binds, or changes in place, in the scope where it stands."""
+    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+        return {node.name}
     analysis = _Analysis(lambda decorator: False)
     analysis.walk([node])
     return analysis.root.bound | set(_changed(node))

@@ -17,6 +17,8 @@ ORDER = [
     "names",
     "source",
     "modules",
+    "things",
+    "places",
     "references",
     "fingerprint",
     "policy",
