@@ -1,8 +1,8 @@
 """Never compute the same thing twice, never lose what was computed.
 
 Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, names, source,
-modules, things, places, references, fingerprint, policy, codec, store, graph, version, plan, survey, process, worker,
-wire, executors, events, engine, runs, options, tasks, decorators.
+modules, things, places, parts, references, fingerprint, policy, codec, store, graph, version, plan, survey, process,
+worker, wire, executors, events, engine, runs, options, tasks, decorators.
 """
 
 from checkpoint.decorators import memo, requires, task

@@ -16,17 +16,17 @@ import difflib
 import json
 import re
 import types
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode
-from checkpoint.modules import capture_loaded, file_of, is_interactive
-from checkpoint.references import Part, Walk
+from checkpoint.modules import capture_loaded, file_of, is_interactive, is_module, namespace
+from checkpoint.parts import Part
+from checkpoint.references import Walk
 from checkpoint.source import describe_code, digest_of_text, hexdigest
-from checkpoint.things import innermost, is_small, task_name
+from checkpoint.things import innermost, task_name
 
 __all__ = ["FORMAT", "Change", "Code", "Part", "Tracker", "digest", "look_again"]
 
@@ -165,8 +165,9 @@ class Tracker:
         self._version = version
         self._code: Code | None = None
         self._look = 0
-        _take_text(function)
-        capture_loaded()
+        with contextlib.suppress(Exception):  # the modules of the user's process may be anything
+            _take_text(function)
+            capture_loaded()
 
     def code(self) -> Code:
         """Return the code; the first call walks, later ones are free but for interactive sessions (`look_again`)."""
@@ -179,11 +180,10 @@ class Tracker:
         try:
             walk = Walk()
             if self._version is None:
-                walk.root(self._function)
+                walk.add_function(self._function)
             else:
-                walk.add(f"version {self._version}", hexdigest(f"version {self._version}"), f"version {self._version}")
-            named = [(f"depends_on: {_name(thing)}", _plain(thing)) for thing in self._depends_on]
-            for label, thing in sorted(named, key=lambda pair: (pair[0], digest(pair[1]) if len(named) > 1 else "")):
+                walk.add(f"version {self._version}", f"version {self._version}", f"version {self._version}")
+            for label, thing in _labelled(self._depends_on):
                 walk.use(0, label, thing)
             return Code.of(walk)
         except Exception:  # the user's objects may do anything; the function's own text must do then
@@ -192,15 +192,14 @@ class Tracker:
 
 def digest(thing: object) -> str:
     """Return the fingerprint of a function, method, class, module, plain value, or of a `repr` (32 hex digits)."""
-    thing = getattr(_plain(thing), "__func__", _plain(thing))
-    if isinstance(thing, types.FunctionType):
+    thing = _plain(thing)
+    thing = thing.__func__ if type(thing) is types.MethodType else thing
+    if type(thing) is types.FunctionType:
         return Tracker(thing).code().fingerprint
-    try:
+    with contextlib.suppress(Exception):  # UnkeyableError, or what the thing's own code raises
         return hexdigest(f"{FORMAT} {encode(thing)}")
-    except UnkeyableError:
-        pass
     walk = Walk()
-    walk.add("the value", hexdigest("the value"), "")
+    walk.add("the value", "the value", "")
     with contextlib.suppress(Exception):
         walk.use(0, "it", thing)
         code = Code.of(walk)
@@ -213,14 +212,27 @@ def _plain(thing: object) -> object:
     return thing.__wrapped__ if task_name(thing) else thing  # type: ignore[attr-defined]
 
 
-def _name(thing: object) -> str:
+def _labelled(things: Iterable[object]) -> list[tuple[str, object]]:
+    """Return things with labels, in an order that doesn't depend on the given one."""
+    named = sorted((_name(thing), digest(thing), index, _plain(thing)) for index, thing in enumerate(things))
+    counts: Counter[str] = Counter()
+    found: list[tuple[str, object]] = []
+    for name, _, _, thing in named:
+        counts[name] += 1
+        number = f" ({counts[name]})" if counts[name] > 1 else ""
+        found.append((f"depends_on: {name}{number}", thing))
+    return found
+
+
+def _name(thing: Any) -> str:
     thing = _plain(thing)
-    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
-    if isinstance(name, str) and not is_small(thing):
-        return name
+    if type(thing) is types.FunctionType or issubclass(type(thing), type):
+        return str(thing.__qualname__)
+    if is_module(thing):
+        return str(namespace(thing).get("__name__"))
     try:
         return encode(thing)[:200]
-    except UnkeyableError:
+    except Exception:
         return type(thing).__qualname__
 
 
@@ -233,7 +245,7 @@ def _shown(thing: object) -> str:
 
 def _take_text(function: Callable[..., Any]) -> None:
     for layer in innermost(function):
-        if isinstance(layer, types.FunctionType):
+        if type(layer) is types.FunctionType:
             file_of(layer.__code__.co_filename, layer.__globals__, layer.__code__)
 
 

@@ -18,12 +18,12 @@ import types
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from checkpoint.source import File
 
-__all__ = ["Found", "Owner", "capture_loaded", "distribution", "file_of", "find", "is_interactive", "namespace",
-           "owner_of_file", "owner_of_module", "top_level"]  # fmt: skip
+__all__ = ["Found", "Owner", "capture_loaded", "distribution", "file_of", "find", "is_interactive", "is_module",
+           "namespace", "owner_of_file", "owner_of_module", "top_level"]  # fmt: skip
 
 #: Whose a module is. "python" is the standard library and the interpreter, "ours" is this package.
 Owner = Literal["project", "installed", "python", "ours"]
@@ -92,6 +92,11 @@ class Found(NamedTuple):
         return self.name if self.is_package else self.name.rpartition(".")[0]
 
 
+def is_module(thing: object) -> TypeGuard[types.ModuleType]:
+    """Tell whether a thing is a module, whatever it says of itself."""
+    return issubclass(type(thing), types.ModuleType)
+
+
 def namespace(module: types.ModuleType) -> dict[str, Any]:
     """Return the names of a module without running any code of it."""
     found: dict[str, Any] = types.ModuleType.__getattribute__(module, "__dict__")
@@ -101,7 +106,7 @@ def namespace(module: types.ModuleType) -> dict[str, Any]:
 def find(name: str) -> Found | None:
     """Return what is known of a module by the one that is loaded, else by looking where an import would."""
     module = sys.modules.get(name)
-    if isinstance(module, types.ModuleType):
+    if is_module(module):
         names = namespace(module)
         spec = names.get("__spec__")
         path = names.get("__file__")
@@ -163,7 +168,7 @@ def distribution(name: str, *, is_loaded: bool) -> str:
     Cost: none where a loaded module has a `__version__`, else a read of the distribution's metadata, once.
     """
     module = sys.modules.get(name)
-    if is_loaded and isinstance(module, types.ModuleType):
+    if is_loaded and is_module(module):
         version = namespace(module).get("__version__")
         if isinstance(version, str):
             return f"{name} {version}"
@@ -215,7 +220,7 @@ def capture_loaded() -> None:
     first = _modules_seen if _modules_seen < len(modules) else 0
     _modules_seen = len(modules)
     for module in modules[first:]:
-        if isinstance(module, types.ModuleType):
+        if is_module(module):
             names = namespace(module)
             path = names.get("__file__")
             if isinstance(path, str) and path not in _captures and owner_of_file(path) == "project":

@@ -3,20 +3,19 @@
 A place is live (the global names of a loaded module, and what a closure captured) or a text (the file of a module that
 may not be loaded). A notebook is a live place whose text is its cells.
 
-Next: references.py
+Next: parts.py
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from checkpoint.modules import Found, file_of, namespace, top_level
+from checkpoint.modules import Found, file_of, is_module, namespace, top_level
 from checkpoint.names import Import, imports_of
 from checkpoint.source import File
 from checkpoint.things import text_or_empty
@@ -56,7 +55,7 @@ def _cell(text: str) -> File:
 def names_of(module: str) -> dict[str, Any]:
     """Return the global names of a loaded module; none for one that is not loaded."""
     loaded = sys.modules.get(module)
-    return namespace(loaded) if isinstance(loaded, types.ModuleType) else {}
+    return namespace(loaded) if is_module(loaded) else {}
 
 
 def place_of(names: dict[str, Any], cells: Mapping[str, Any]) -> Place:
@@ -112,9 +111,9 @@ def options_of(place: Place) -> Callable[[ast.expr], bool]:
         if place.names is not None:
             found = place.names.get(name)
             for attribute in reversed(chain):
-                found = namespace(found).get(attribute) if isinstance(found, types.ModuleType) else None
+                found = namespace(found).get(attribute) if is_module(found) else None
             last = text_or_empty(getattr(found, "__name__", ""))
-            maker = found if inspect.isfunction(found) or inspect.isclass(found) else type(found)
+            maker = found if type(found) is types.FunctionType or issubclass(type(found), type) else type(found)
             is_ours = top_level(text_or_empty(maker.__module__)) == __package__
         else:
             groups = place.file.bindings.get(name) if place.file is not None else None

@@ -13,17 +13,28 @@ Next: fingerprint.py
 from __future__ import annotations
 
 import ast
+import contextlib
 import enum
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, final
+from collections.abc import Callable, Iterator
+from typing import Any, final
 
-from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode, module_name
-from checkpoint.modules import Owner, distribution, file_of, find, namespace, owner_of_file, owner_of_module, top_level
+from checkpoint.modules import (
+    Owner,
+    distribution,
+    file_of,
+    find,
+    is_module,
+    namespace,
+    owner_of_file,
+    owner_of_module,
+    top_level,
+)
 from checkpoint.names import FUNCTIONS, Import, Name
+from checkpoint.parts import STOP, Draft, Part, Parts
 from checkpoint.places import Place, absolute, bound_by, import_of, names_of, options_of, place_in, place_of
 from checkpoint.source import Piece, describe_code, hexdigest
 from checkpoint.things import (
@@ -38,40 +49,12 @@ from checkpoint.things import (
     wrapped,
 )
 
-__all__ = ["Part", "Walk"]
-
-#: Instead of the number of a part: there is nothing to follow.
-_STOP = -1
+__all__ = ["Walk"]
 
 _MISSING = object()
 
 #: The module, and the name in it, where a value was found.
 Home = tuple[Place, str]
-
-
-class Part(NamedTuple):
-    """One piece of code that was followed.
-
-    Attributes: `name` for people; `digest` of its own text alone; `text` to compare; `uses`, the names that it uses
-    with the number of the part each stands for, in order of first appearance.
-    """
-
-    name: str
-    digest: str
-    text: str
-    uses: tuple[tuple[str, int], ...]
-
-
-@final
-class _Draft:
-    __slots__ = ("digest", "extra", "name", "names", "place", "text", "uses")
-
-    def __init__(self, name: str, digest: str, text: str) -> None:
-        self.name, self.digest, self.text = name, digest, text
-        self.place: Place | None = None
-        self.names: Iterable[Name] = ()
-        self.extra: list[tuple[str, Any]] = []
-        self.uses: dict[tuple[str, int], None] = {}
 
 
 @final
@@ -80,23 +63,27 @@ class Walk:
 
     def __init__(self) -> None:
         self.unseen: dict[str, None] = {}
-        self._drafts: list[_Draft] = []
-        self._indices: dict[tuple[Any, ...], int] = {}
-        self._alive: list[object] = []  # what is in _indices by its id
+        self._parts = Parts()
 
     def parts(self) -> tuple[Part, ...]:
         """Follow everything that was added, and return all parts."""
-        done = 0
-        while done < len(self._drafts):
-            draft = self._drafts[done]
-            for label, value in draft.extra:
-                self._note(draft, label, self.thing(label, value))
-            for name in draft.names:
-                self._note_name(draft, name)
-            done += 1
-        return tuple(Part(draft.name, draft.digest, draft.text, tuple(draft.uses)) for draft in self._drafts)
+        for draft in self._parts:
+            for label, value in draft.things.items():
+                with self._or_unseen(label):
+                    draft.note(label, self._thing(label, value))
+            for name in draft.piece.names:
+                with self._or_unseen(".".join(name.chain)):
+                    self._follow(draft, name)
+        return self._parts.finished()
 
-    def _note_name(self, draft: _Draft, name: Name) -> None:
+    @contextlib.contextmanager
+    def _or_unseen(self, label: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # the user's objects may do anything when they are looked at
+            self.unseen[f"{label}: {type(error).__name__}"] = None
+
+    def _follow(self, draft: Draft, name: Name) -> None:
         place = draft.place
         if place is None:
             return
@@ -107,48 +94,34 @@ class Walk:
         else:
             found = [self._in_text(place, name.chain[0], name.chain[1:])]
         for index, rest in found:
-            self._note(draft, ".".join(name.chain[: len(name.chain) - len(rest)]), index)
+            draft.note(".".join(name.chain[: len(name.chain) - len(rest)]), index)
 
-    def _note(self, draft: _Draft, label: str, index: int | None) -> None:
-        if index is not None and index != _STOP:
-            draft.uses[label, index] = None
+    # --- where it starts ---
 
-    # --- parts ---
-
-    def add(self, name: str, digest: str, text: str, *key: Any) -> int:
-        """Add a part that uses nothing, or return the number of the one with this key."""
-        return self._add(key or ("plain", name, digest), name, Piece(digest, text, ()), None)
-
-    def _add(self, key: tuple[Any, ...], name: str, piece: Piece, place: Place | None) -> int:
-        if key in self._indices:
-            return self._indices[key]
-        draft = _Draft(name, piece.digest, piece.text)
-        draft.names, draft.place = piece.names, place
-        self._drafts.append(draft)
-        self._indices[key] = len(self._drafts) - 1
-        return len(self._drafts) - 1
+    def add(self, name: str, said: str, text: str) -> int:
+        """Add a part that uses nothing, by what is said of it."""
+        return self._parts.add((name, said), name, Piece(hexdigest(said), text, ()))
 
     def use(self, index: int, label: str, value: object) -> None:
         """Let a part use a thing, too."""
-        self._drafts[index].extra.append((label, value))
+        self._parts.use(index, [(label, value)])
 
-    def root(self, function: Callable[..., Any]) -> int:
+    def add_function(self, function: Callable[..., Any]) -> int:
         """Add a function as it is under its wrappers, whosever it is, and the wrappers as what it uses."""
-        layers = [layer for layer in innermost(function) if isinstance(layer, types.FunctionType)]
+        layers = [layer for layer in innermost(function) if type(layer) is types.FunctionType]
         if not layers:
-            return self.add("no code", hexdigest("no code"), "")
+            return self.add("no code", "no code", "")
         index = self._function(layers.pop())
-        for layer in layers:
-            self.use(index, "wrapped by", layer)
+        self._parts.use(index, [(f"wrapped by {number}", layer) for number, layer in enumerate(reversed(layers), 1)])
         return index
 
     # --- live things ---
 
-    def thing(self, label: str, value: Any, home: Home | None = None) -> int | None:
+    def _thing(self, label: str, value: Any, home: Home | None = None) -> int | None:
         """Add what a value is made of. `home` is the module, and the name in it, where the value was found."""
         kind = type(value)
         if task := task_name(value):
-            return self.add(f"task {task}", hexdigest(f"task {task}"), f"task {task}")
+            return self.add(f"task {task}", f"task {task}", f"task {task}")
         if home and home[0].is_rebound(home[1]):
             return self._statement(home, label, value)
         if issubclass(kind, enum.Enum):
@@ -159,16 +132,18 @@ class Walk:
             return self._function_or_foreign(value)
         if issubclass(kind, type):
             return self._class(label, value, home)
-        if issubclass(kind, types.ModuleType):
+        if is_module(value):
             return self._module(label, namespace(value).get("__name__", label))
         if kind is functools.partial:
             uses = [("func", value.func), *enumerate(value.args), *value.keywords.items()]
             return self._group(label, "functools.partial", value, [(str(name), part) for name, part in uses])
-        if inner := innermost(value)[1:]:  # such as functools.lru_cache
-            functions = [layer for layer in inner if isinstance(layer, types.FunctionType)]
-            return self.thing(label, (functions or inner[-1:])[0])
+        if kind is types.BuiltinFunctionType and not home:
+            return self._foreign(owner_of_module(value.__module__ or "builtins"), value.__module__ or "builtins")
+        inner = innermost(value)[1:]  # such as functools.lru_cache has
+        if followed := [layer for layer in inner if type(layer) is types.FunctionType or wrapped(layer) is None]:
+            return self._thing(label, followed[0])
         if kind is types.MethodType and (home is None or not home[0].binding(home[1]).file):
-            owner = value.__self__ if isinstance(value.__self__, type) else type(value.__self__)
+            owner = value.__self__ if issubclass(type(value.__self__), type) else type(value.__self__)
             return self._group(label, "method", value, [("__func__", value.__func__), ("__self__", owner)])
         return self._statement(home, label, value) if home else self._opaque(label, value)
 
@@ -178,35 +153,34 @@ class Walk:
         owner = owner_of_module(module) if module else "project"
         if owner != "project":
             return self._foreign(owner, module)
-        return self.add(label, hexdigest(encode(value)), f"{label} = {shown(value)}")
+        return self.add(label, encode(value), f"{label} = {shown(value)}")
 
     def _member(self, label: str, member: enum.Enum) -> int:
         kind = type(member)
         value = getattr(member, "_name_", None) or getattr(member, "_value_", None)
         name = f"{kind.__qualname__}.{value if isinstance(value, (str, int)) else '?'}"
-        index = self.add(label, hexdigest(name), f"{label} = {name}", "member", label, id(kind), name)
-        self.use(index, "enum", kind)
+        key = ("member", label, name, id(kind))
+        index = self._parts.add(key, label, Piece(hexdigest(name), f"{label} = {name}", ()), of=kind)
+        self._parts.use(index, [("enum", kind)])
         return index
 
     def _group(self, label: str, kind: str, value: object, uses: list[tuple[str, Any]]) -> int:
-        known = len(self._drafts)
-        index = self._add(("object", id(value)), label, Piece(hexdigest(kind), f"{label}: {kind}", ()), None)
-        self._alive.append(value)
-        if index == known:
-            self._drafts[index].extra.extend(uses)
+        piece = Piece(hexdigest(kind), f"{label}: {kind}", ())
+        index = self._parts.add(("object", id(value)), label, piece, of=value)
+        self._parts.use(index, uses)
         return index
 
     def _opaque(self, label: str, value: object) -> int:
         """Add a value that stands in no statement: by its key, if it can have one."""
         text = f"{label}: {type(value).__module__}.{type(value).__qualname__}"
         try:
-            return self.add(label, hexdigest(encode(value)), text)
-        except UnkeyableError:
+            return self.add(label, encode(value), text)
+        except Exception:  # UnkeyableError, or whatever the value's own code raises
             self.unseen[text] = None
-        return self.add(label, hexdigest(f"unseen {type(value).__qualname__}"), text)
+        return self.add(label, f"unseen {type(value).__qualname__}", text)
 
     def _function_or_foreign(self, function: types.FunctionType) -> int | None:
-        layers = [layer for layer in innermost(function) if isinstance(layer, types.FunctionType)]
+        layers = [layer for layer in innermost(function) if type(layer) is types.FunctionType]
         for layer in layers:  # under a wrapper from elsewhere may be the project's function
             if _owner_of(layer) == "project":
                 return self._function(layer)
@@ -214,9 +188,8 @@ class Walk:
 
     def _function(self, function: types.FunctionType) -> int:
         key = ("object", id(function))
-        if key in self._indices:
-            return self._indices[key]
-        self._alive.append(function)
+        if (known := self._parts.find(key)) is not None:
+            return known
         code, names = function.__code__, function.__globals__
         place = place_of(names, cells_of(function))
         file = file_of(code.co_filename, names)
@@ -226,15 +199,15 @@ class Walk:
         else:
             piece = Piece(hexdigest(describe_code(code)), f"{code.co_qualname}: no source", names_in(code))
         name = f"{module_name(text_or_empty(names.get('__name__')))}.{code.co_qualname}"
-        index = self._add(key, name, piece, place)
+        index = self._parts.add(key, name, piece, place, of=function)
         if (inner := wrapped(function)) is not None:
-            self.use(index, "__wrapped__", inner)
+            self._parts.use(index, [("__wrapped__", inner)])
         return index
 
     def _class(self, label: str, cls: type, home: Home | None) -> int | None:
         key = ("object", id(cls))
-        if key in self._indices:
-            return self._indices[key]
+        if (known := self._parts.find(key)) is not None:
+            return known
         module = text_or_empty(cls.__module__)
         owner = owner_of_module(module)
         if owner != "project":
@@ -251,9 +224,8 @@ class Walk:
             file = file_of(path, dict(names))
             node = file.class_named(cls.__qualname__, lines)
             if node is not None:
-                self._alive.append(cls)
                 name = f"{module_name(module)}.{cls.__qualname__}"
-                return self._add(key, name, file.piece([node], options_of(place)), place)
+                return self._parts.add(key, name, file.piece([node], options_of(place)), place, of=cls)
         return self._statement(home, label, cls) if home else self._opaque(label, cls)
 
     def _module(self, label: str, name: str) -> int | None:
@@ -264,20 +236,20 @@ class Walk:
             return self._foreign(found.owner, found.name)
         if found.path is None:
             self.unseen[f"{label}: module {found.name} without source"] = None
-            return self.add(label, hexdigest("module"), f"module {found.name}")
+            return self.add(label, "module", f"module {found.name}")
         place = place_in(found)
         assert place.file is not None
         piece = place.file.piece([place.file.tree], options_of(place))
-        return self._add(("module", found.path), found.name, piece, place)
+        return self._parts.add(("module", found.path), found.name, piece, place)
 
     def _foreign(self, owner: Owner, module: str, *, is_loaded: bool = True) -> int:
         if owner != "installed":
-            return _STOP
+            return STOP
         key = ("distribution", top_level(module))
-        if key in self._indices:
-            return self._indices[key]
+        if (known := self._parts.find(key)) is not None:
+            return known
         text = distribution(top_level(module), is_loaded=is_loaded)
-        return self.add(text, hexdigest(text), text, *key)
+        return self._parts.add(key, text, Piece(hexdigest(text), text, ()))
 
     # --- live names ---
 
@@ -292,7 +264,7 @@ class Walk:
             value, home = place.names[name], (place, name)
         else:
             return None, rest
-        while isinstance(value, types.ModuleType) and rest and not (home and home[0].is_rebound(home[1])):
+        while is_module(value) and rest and not (home and home[0].is_rebound(home[1])):
             names = namespace(value)
             module = text_or_empty(names.get("__name__"))
             owner = owner_of_module(module)
@@ -303,7 +275,7 @@ class Walk:
                 self.unseen[".".join(chain[: len(chain) - len(rest) + 1])] = None
                 return None, rest[1:]
             value, home, rest = inner, (place_of(names, {}), rest[0]), rest[1:]
-        return self.thing(".".join(chain[: len(chain) - len(rest)]), value, home), rest
+        return self._thing(".".join(chain[: len(chain) - len(rest)]), value, home), rest
 
     def _statement(self, home: Home, label: str, value: object) -> int | None:
         """Add the statements that bind a name of a loaded module; through imports to where they are."""
@@ -328,14 +300,16 @@ class Walk:
         return self._opaque(label, value)
 
     def _bound_in(self, place: Place, groups: list[list[ast.AST]], name: str, key: tuple[Any, ...]) -> int:
-        if key in self._indices:
-            return self._indices[key]
+        if (known := self._parts.find(key)) is not None:
+            return known
         assert place.file is not None
         nodes = list({id(node): node for group in groups for node in group}.values())
-        index = self._add(key, f"{module_name(place.module)}.{name}", place.file.piece(nodes, options_of(place)), place)
+        index = self._parts.add(
+            key, f"{module_name(place.module)}.{name}", place.file.piece(nodes, options_of(place)), place
+        )
         for bound, source in bound_by(groups):
             if bound == name:
-                self._note(self._drafts[index], name, self._imported(source, place.package, ())[0])
+                self._parts[index].note(name, self._imported(source, place.package, ())[0])
         return index
 
     # --- names in the text of files that may not be loaded ---
@@ -382,14 +356,14 @@ class Walk:
             node = groups[0][-1]
             if isinstance(node, (*FUNCTIONS, ast.ClassDef)) and any(map(options_of(place), node.decorator_list)):
                 task = f"task {module_name(place.module)}.{name}"
-                return self.add(task, hexdigest(task), task), rest
+                return self.add(task, task, task), rest
         if groups:
             return self._bound_in(place, groups, name, ("text", place.module, name)), rest
         if is_attribute and find(f"{place.module}.{name}"):
             return self._in_module(f"{place.module}.{name}", rest, seen)
         for source in place.file.wildcards:
             index, left = self._in_module(absolute(source, place.package), (name, *rest), seen)
-            if index is not None and index != _STOP:
+            if index is not None and index != STOP:
                 return index, left[-len(rest) :] if rest else ()
         if is_attribute and "__getattr__" in place.file.bindings:
             return self._module(place.module, place.module), rest

@@ -37,7 +37,7 @@ def task_name(value: object) -> str | None:
     kind = type(value)
     if top_level(text_or_empty(getattr(kind, "__module__", ""))) != __package__:
         return None
-    inside = getattr(value, "__dict__", {})
+    inside: dict[str, Any] = getattr(value, "__dict__", {})
     return inside["name"] if "name" in inside and "__wrapped__" in inside else None
 
 
@@ -89,7 +89,7 @@ def innermost(value: Any) -> list[Any]:
 
 def text_or_empty(value: object) -> str:
     """Return a text, and "" for anything else."""
-    return value if isinstance(value, str) else ""
+    return str(value) if issubclass(type(value), str) else ""
 
 
 def cells_of(function: types.FunctionType) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def methods_of(cls: type) -> Iterator[types.FunctionType]:
     for value in vars(cls).values():
         inner: Any = getattr(value, "fget", None) if type(value) is property else value
         inner = inner.__func__ if type(inner) in (staticmethod, classmethod) else inner
-        inner = [layer for layer in innermost(inner) if isinstance(layer, types.FunctionType)][-1:]
+        inner = [layer for layer in innermost(inner) if type(layer) is types.FunctionType][-1:]
         yield from (item for item in inner if item.__qualname__.startswith(f"{cls.__qualname__}."))
 
 

@@ -19,6 +19,7 @@ ORDER = [
     "modules",
     "things",
     "places",
+    "parts",
     "references",
     "fingerprint",
     "policy",
