@@ -1,8 +1,7 @@
 """Never compute the same thing twice, never lose what was computed.
 
-Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options,
-tasks, decorators.
+Start at `task`, `requires` and `memo`; `run` computes. The last line of each file's docstring names the file that is
+best read next; errors.py is the first.
 """
 
 from checkpoint.decorators import memo, requires, task

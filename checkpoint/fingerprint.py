@@ -1,33 +1,34 @@
-"""Fingerprints: a digest of a function's own code that formatting, comments and docstrings don't change.
+"""Fingerprints: a digest of a function's code and of the project code that it uses.
 
-The text of the file is taken when the function is decorated (editing the file later doesn't matter to what runs)
-and parsed only when a fingerprint is asked for, once per file. The digest is of a canonical walk of the syntax
-tree, not of bytecode or `ast.dump`, so it is the same on every supported Python.
-It never raises and is never random: without source it falls back to what the code object holds.
+Formatting, comments, docstrings and annotations don't change it; neither does moving a helper to another file. The
+text of a file is taken when the function is decorated (editing the file later doesn't matter to what runs), and
+parsed only when a fingerprint is asked for. It never raises and is never random: what can't be seen is left out.
 
-Must not know: tasks, stores. FORMAT changes whenever any function's digest changes.
+Must not know: tasks, stores. FORMAT changes whenever any function's fingerprint changes.
 
 Next: policy.py
 """
 
 from __future__ import annotations
 
-import ast
-import functools
-import inspect
+import contextlib
+import difflib
 import json
-import linecache
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-import xxhash
-
-from checkpoint.errors import UnkeyableError
 from checkpoint.keys import encode
+from checkpoint.modules import capture_loaded, file_of, is_interactive, is_module, namespace
+from checkpoint.parts import Part
+from checkpoint.references import Walk
+from checkpoint.source import describe_code, digest_of_text, hexdigest
+from checkpoint.things import innermost, task_name
 
-__all__ = ["FORMAT", "Change", "Code", "Part", "Source", "Tracker", "digest", "look_again"]
+__all__ = ["FORMAT", "Change", "Code", "Part", "Tracker", "digest", "look_again"]
 
 #: Number of the fingerprint format; golden tests pin it.
 FORMAT = 1
@@ -35,247 +36,224 @@ FORMAT = 1
 #: What differs in a `repr` from one process to the next.
 _ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
 
-_SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "annotation", "returns", "lineno", "col_offset"}
-_DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
-
-
-@final
-class Source:
-    """The code of one function as it was when this object was made.
-
-    Cost: one `stat` of the file when made (its lines are shared); parsing waits for `digest()`.
-    """
-
-    __slots__ = ("_code", "_digest", "_globals", "_lines")
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        plain = inspect.unwrap(function)
-        self._code: types.CodeType | None = getattr(plain, "__code__", None)
-        self._globals: dict[str, Any] = getattr(plain, "__globals__", {})
-        self._lines: list[str] = []
-        self._digest: str | None = None
-        if self._code is not None:
-            linecache.checkcache(self._code.co_filename)
-            self._lines = linecache.getlines(self._code.co_filename, self._globals)
-
-    def digest(self) -> str:
-        """Return the fingerprint: 32 hex digits. The first call parses the file, later ones are free."""
-        if self._digest is None:
-            self._digest = _hexdigest(self._describe())
-        return self._digest
-
-    def _describe(self) -> str:
-        if self._code is None:
-            return "no code"
-        node = _find(self._lines, self._code) if self._lines else None
-        return _canonical(node, self._is_ours) if node is not None else _describe_code(self._code)
-
-    def _is_ours(self, decorator: ast.expr) -> bool:
-        """Tell whether a decorator is one of this package: options of a task are no part of its code."""
-        expression = decorator.func if isinstance(decorator, ast.Call) else decorator
-        names: list[str] = []
-        while isinstance(expression, ast.Attribute):
-            names.append(expression.attr)
-            expression = expression.value
-        if not isinstance(expression, ast.Name):
-            return False
-        found = self._globals.get(expression.id)
-        for name in reversed(names):
-            found = getattr(found, name, None)
-        return str(getattr(found, "__module__", "")).partition(".")[0] == __package__
-
-
-class Part(NamedTuple):
-    name: str
-    digest: str
-    text: str
-    uses: tuple[tuple[str, int], ...]
-
 
 class Change(NamedTuple):
+    """One piece of code that differs: its name, its text before and after ("" where there was none)."""
+
     name: str
     before: str
     after: str
 
     def diff(self) -> str:
-        import difflib
-
-        lines = difflib.unified_diff(
-            self.before.splitlines(), self.after.splitlines(), self.name, self.name, lineterm=""
-        )
-        return "\n".join(lines)
+        """Return the difference as a person reads it, in the unified form with the name in its head."""
+        before, after = self.before.splitlines(), self.after.splitlines()
+        titles = f"{self.name} (before)", f"{self.name} (now)"
+        return "\n".join(difflib.unified_diff(before, after, *titles, lineterm=""))
 
 
-class Code(NamedTuple):
+@final
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a fingerprint was made from: `parts[0]` is the function itself, `unseen` names what could not be seen."""
+
     parts: tuple[Part, ...]
     unseen: tuple[str, ...]
     fingerprint: str
+    format: int = FORMAT
 
-    def to_json(self) -> str:
-        return json.dumps([self.parts, self.unseen, self.fingerprint])
+    @classmethod
+    def of(cls, walk: Walk) -> Code:
+        """Return what a walk finds."""
+        parts = walk.parts()
+        described = json.dumps([FORMAT, *([part.digest, part.uses] for part in parts)], separators=(",", ":"))
+        return cls(parts, tuple(walk.unseen), hexdigest(described))
 
     @property
     def packages(self) -> tuple[str, ...]:
-        return ()
+        """Name and version of the installed packages that are used."""
+        return tuple(
+            sorted(part.text for part in self.parts[1:] if part.text == part.name and not part.name.startswith("task "))
+        )
+
+    def to_json(self) -> str:
+        """Return this as compact JSON text."""
+        content = [self.format, self.fingerprint, self.parts, self.unseen]
+        return json.dumps(content, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Code:
-        parts, unseen, fingerprint = json.loads(text)
-        return cls(tuple(Part(*part) for part in parts), tuple(unseen), fingerprint)
+        """Return what `to_json` made a text from.
+
+        Raises:
+            ValueError: the text is no such text.
+        """
+        try:
+            number, fingerprint, parts, unseen = json.loads(text)
+            code = cls(
+                tuple(
+                    Part(str(name), str(digest), str(source), tuple((str(label), int(index)) for label, index in uses))
+                    for name, digest, source, uses in parts
+                ),
+                tuple(map(str, unseen)),
+                str(fingerprint),
+                int(number),
+            )
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"not the text of a fingerprint's code: {error}") from error
+        if not all(0 <= index < len(code.parts) for part in code.parts for _, index in part.uses) or not code.parts:
+            raise ValueError("not the text of a fingerprint's code: a part is missing")
+        return code
 
     def changes_since(self, old: Code) -> list[Change]:
-        own, before = self.parts[0], old.parts[0]
-        return [Change(own.name, before.text, own.text)] if self.fingerprint != old.fingerprint else []
+        """Return the pieces that differ from what they were; none if nothing is known to have changed.
+
+        What only one of the two has counts where the code that uses it differs, and shows in that code's text.
+        """
+        found: dict[Change, None] = {}
+        work = deque([(0, 0)])
+        seen = {(0, 0)}
+        while work:
+            one, other = work.popleft()
+            now, before = self.parts[one], old.parts[other]
+            if not self._agrees(now, before, old):
+                found[Change(now.name, before.text, now.text)] = None
+            uses, used = _numbered(now.uses), _numbered(before.uses)
+            pairs = [(uses[label], used[label]) for label in uses if label in used]
+            work.extend(pair for pair in pairs if pair not in seen)
+            seen.update(pairs)
+        return list(found)
+
+    def _agrees(self, now: Part, before: Part, old: Code) -> bool:
+        if now.digest == before.digest or now.text == before.text:
+            return now.digest == before.digest or self.format != old.format
+        return self.format != old.format and digest_of_text(now.text) == digest_of_text(before.text)
+
+
+def _numbered(uses: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    found: dict[tuple[str, int], int] = {}
+    for label, index in uses:
+        number = sum(1 for known, _ in found if known == label)
+        found[label, number] = index
+    return found
+
+
+# --- looking at code -------------------------------------------------------------------------------------
+
+_looks = 0
+
+
+def look_again() -> None:
+    """Let trackers in an interactive session, where names are bound anew, look again at their next `code()`."""
+    global _looks
+    if is_interactive():
+        _looks += 1
 
 
 @final
 class Tracker:
-    def __init__(self, function: Any, depends_on: tuple[object, ...] = (), version: str | None = None) -> None:
-        self._source = Source(function)
-        self._name = function.__qualname__
+    """The code of a function: text is taken when this is made, and looked at when asked for.
+
+    Args:
+        function: the function, perhaps under wrappers.
+        depends_on: more things to follow: functions, classes, modules, tasks, plain values.
+        version: a text that stands for the function's code, which then is not looked at.
+
+    Notes:
+        Thread-safe. Cost: about 10 us when made; the first `code()` walks.
+    """
+
+    __slots__ = ("_code", "_depends_on", "_function", "_look", "_version")
+
+    def __init__(
+        self, function: Callable[..., Any], depends_on: tuple[object, ...] = (), version: str | None = None
+    ) -> None:
+        self._function = function
         self._depends_on = depends_on
         self._version = version
         self._code: Code | None = None
+        self._look = 0
+        with contextlib.suppress(Exception):  # the modules of the user's process may be anything
+            _take_text(function)
+            capture_loaded()
 
     def code(self) -> Code:
-        if self._code is None:
-            pinned = self._version
-            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
-            parts += [digest(getattr(thing, "__wrapped__", thing)) for thing in self._depends_on]
-            mark = _hexdigest("".join(parts))
-            self._code = Code((Part(self._name, parts[0], self._name, ()),), (), mark)
+        """Return the code; the first call walks, later ones are free but for interactive sessions (`look_again`)."""
+        if self._code is None or self._look != _looks:
+            self._look = _looks
+            self._code = self._walk()
         return self._code
 
-
-def look_again() -> None:
-    pass
+    def _walk(self) -> Code:
+        try:
+            walk = Walk()
+            if self._version is None:
+                walk.add_function(self._function)
+            else:
+                walk.add(f"version {self._version}", f"version {self._version}", f"version {self._version}")
+            for label, thing in _labelled(self._depends_on):
+                walk.use(0, label, thing)
+            return Code.of(walk)
+        except Exception:  # the user's objects may do anything; the function's own text must do then
+            return _fallback(self._function)
 
 
 def digest(thing: object) -> str:
     """Return the fingerprint of a function, method, class, module, plain value, or of a `repr` (32 hex digits)."""
-    thing = getattr(thing, "__func__", thing)
-    if isinstance(thing, types.FunctionType):
-        return Source(thing).digest()
-    if isinstance(thing, (type, types.ModuleType)):
-        try:
-            source = inspect.getsource(thing)
-            tree = ast.parse("if True:\n" + source if source[:1].isspace() else source)
-            return _hexdigest(_canonical(tree, lambda node: False))
-        except (OSError, TypeError, SyntaxError):
-            return _hexdigest(f"{type(thing).__name__} {thing.__name__}")
-    try:
-        return _hexdigest(encode(thing))
-    except UnkeyableError:
-        return _hexdigest(_ADDRESS.sub("", repr(thing)))
+    thing = _plain(thing)
+    thing = thing.__func__ if type(thing) is types.MethodType else thing
+    if type(thing) is types.FunctionType:
+        return Tracker(thing).code().fingerprint
+    with contextlib.suppress(Exception):  # UnkeyableError, or what the thing's own code raises
+        return hexdigest(f"{FORMAT} {encode(thing)}")
+    walk = Walk()
+    walk.add("the value", "the value", "")
+    with contextlib.suppress(Exception):
+        walk.use(0, "it", thing)
+        code = Code.of(walk)
+        if len(code.parts) > 1 and not code.unseen:
+            return code.fingerprint
+    return hexdigest(f"{FORMAT} {_shown(thing)}")
 
 
-def _hexdigest(text: str) -> str:
-    return xxhash.xxh3_128_hexdigest(f"{FORMAT} {text}".encode("utf-8", "surrogatepass"))
+def _plain(thing: object) -> object:
+    return thing.__wrapped__ if task_name(thing) else thing  # type: ignore[attr-defined]
 
 
-# --- from a code object to its syntax tree ---------------------------------------------------------------
-
-
-def _find(lines: list[str], code: types.CodeType) -> ast.AST | None:
-    candidates = _functions_by_line("".join(lines)).get(code.co_firstlineno, [])
-    named = [node for node in candidates if getattr(node, "name", "<lambda>") == code.co_name]
-    if len(named) > 1:  # lambdas on one line: the code's own positions tell which
-        named = [node for node in named if _is_made_from(node.body, code)][-1:]  # type: ignore[attr-defined]
-    return named[0] if named else None
-
-
-def _is_made_from(body: ast.expr, code: types.CodeType) -> bool:
-    places = [(line, start) for line, _, start, end in code.co_positions() if line and start is not None and end]
-    if places:
-        end = (body.end_lineno or 0, body.end_col_offset or 0)
-        return (body.lineno, body.col_offset) <= min(places) and max(places) <= end
-    # Python 3.12 keeps no place where all that is done is to return a constant.
-    return isinstance(body, ast.Constant) and _constant(body.value) == _constant(code.co_consts[-1])
-
-
-@functools.lru_cache(maxsize=64)
-def _functions_by_line(text: str) -> dict[int, list[ast.AST]]:
-    found: dict[int, list[ast.AST]] = {}
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
-        return found
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            decorators = getattr(node, "decorator_list", [])
-            found.setdefault(min([node.lineno, *(item.lineno for item in decorators)]), []).append(node)
+def _labelled(things: Iterable[object]) -> list[tuple[str, object]]:
+    """Return things with labels, in an order that doesn't depend on the given one."""
+    named = sorted((_name(thing), digest(thing), index, _plain(thing)) for index, thing in enumerate(things))
+    counts: Counter[str] = Counter()
+    found: list[tuple[str, object]] = []
+    for name, _, _, thing in named:
+        counts[name] += 1
+        number = f" ({counts[name]})" if counts[name] > 1 else ""
+        found.append((f"depends_on: {name}{number}", thing))
     return found
 
 
-# --- from a syntax tree to text --------------------------------------------------------------------------
+def _name(thing: Any) -> str:
+    thing = _plain(thing)
+    if type(thing) is types.FunctionType or issubclass(type(thing), type):
+        return str(thing.__qualname__)
+    if is_module(thing):
+        return str(namespace(thing).get("__name__"))
+    return f"a {type(thing).__qualname__}"
 
 
-def _canonical(root: ast.AST, is_ours: Callable[[ast.expr], bool]) -> str:
-    pieces: list[str] = []
-    work: list[object] = [root]
-    while work:
-        item = work.pop()
-        if isinstance(item, ast.AST):
-            pieces.append(f"({type(item).__name__}")
-            work.append(")")
-            for name, value in reversed(list(_fields(item, is_ours))):
-                work.append(value)
-                work.append(f" {name}=")
-        elif isinstance(item, list):
-            work.extend(["]", *reversed(item), "["])
-        elif isinstance(item, _Constant):
-            pieces.append(f"{type(item.value).__name__}:{_constant(item.value)}")
-        else:
-            pieces.append(str(item))
-    return "".join(pieces)
+def _shown(thing: object) -> str:
+    try:
+        return _ADDRESS.sub("", repr(thing))
+    except Exception:
+        return type(thing).__qualname__
 
 
-@final
-class _Constant:
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
+def _take_text(function: Callable[..., Any]) -> None:
+    for layer in innermost(function):
+        if type(layer) is types.FunctionType:
+            file_of(layer.__code__.co_filename, layer.__globals__, layer.__code__)
 
 
-def _constant(value: object) -> str:
-    if isinstance(value, frozenset):
-        return repr(sorted(map(ascii, value)))
-    return ascii(value)  # not repr: which characters that escapes depends on the Python version
-
-
-def _fields(node: ast.AST, is_ours: Callable[[ast.expr], bool]) -> Iterator[tuple[str, object]]:
-    for name, value in ast.iter_fields(node):
-        if name in _SKIPPED_FIELDS or value is None or value == []:
-            continue
-        if name == "decorator_list":
-            value = [item for item in value if not is_ours(item)]
-            if not value:
-                continue
-        elif name == "body" and isinstance(node, _DOCUMENTED):
-            value = _without_docstring(value)
-        elif name == "values" and isinstance(node, ast.JoinedStr):
-            value = [part for part in value if getattr(part, "value", "x")]  # Python 3.12 adds empty texts
-        yield name, value if isinstance(value, (ast.AST, list)) else _Constant(value)
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0] if body else None
-    is_docstring = (
-        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
-    )
-    return body[1:] if is_docstring else body
-
-
-def _describe_code(code: types.CodeType) -> str:
-    """Describe code without source by its instructions, too: another Python version then counts as a change."""
-    names = (code.co_name, code.co_argcount, code.co_names, code.co_varnames)
-    return repr((names, code.co_code.hex(), list(_constants(code.co_consts))))
-
-
-def _constants(constants: Iterable[object]) -> Iterator[str]:
-    for constant in constants:
-        if isinstance(constant, types.CodeType):
-            yield _describe_code(constant)
-        elif constant is not None:
-            yield f"{type(constant).__name__}:{_constant(constant)}"
+def _fallback(function: Callable[..., Any]) -> Code:
+    code = getattr(function, "__code__", None)
+    own = hexdigest(describe_code(code) if code is not None else "no code")
+    return Code((Part(getattr(function, "__qualname__", "?"), own, "", ()),), ("everything it uses",), own)

@@ -252,7 +252,7 @@ class Task(Generic[P, R]):
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
         self._signature = keys.Signature(function, self.name, options.defaults_added)
-        self._tracker = Tracker(function, tuple(map(_plain, options.depends_on)), options.version)
+        self._tracker = Tracker(function, options.depends_on, options.version)
         self._captured: str | None = None
         self._code: Code | None = None  # where the task came from another process
         self._fingerprinted: Code | None = None
@@ -518,10 +518,6 @@ _COMPARED = ("level", "version", "on_change", "timeout", "is_stored")
 
 def _hash(*parts: str) -> str:
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode("utf-8", "surrogatepass"))
-
-
-def _plain(thing: object) -> object:
-    return thing.__wrapped__ if isinstance(thing, Task) else thing
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,13 @@ PACKAGE = Path(checkpoint.__file__).parent
 ORDER = [
     "errors",
     "keys",
+    "names",
+    "source",
+    "modules",
+    "things",
+    "places",
+    "parts",
+    "references",
     "fingerprint",
     "policy",
     "codec",
