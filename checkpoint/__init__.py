@@ -20,6 +20,7 @@ from checkpoint.errors import (
     TaskTimeoutError,
     UnkeyableError,
     UnknownTaskError,
+    UnseenCodeWarning,
     UnstorableError,
 )
 from checkpoint.executors import ExecutorTraits
@@ -59,6 +60,7 @@ __all__ = [
     "TaskTimeoutError",
     "UnkeyableError",
     "UnknownTaskError",
+    "UnseenCodeWarning",
     "UnstorableError",
     "memo",
     "open_store",

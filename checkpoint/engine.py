@@ -34,6 +34,7 @@ from checkpoint.errors import (
     DamagedEntryWarning,
     TaskLostError,
     TaskTimeoutError,
+    UnseenCodeWarning,
 )
 from checkpoint.events import Event, EventKind, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
@@ -59,6 +60,8 @@ _OVERHEAD_SECONDS = 1e-4
 #: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
 _MOST_LOST = 2
 _MOST_REPEATS = 10
+#: What was named in a warning already: things whose code cannot be seen.
+_warned_of: set[str] = set()
 
 
 @final
@@ -142,6 +145,7 @@ class Run:
                     self._hit(node)
             for revisions in self._revisions.values():
                 revisions.keep_predecessors()
+            self._warn_of_unseen_code()
             self._warn_of_changed_code()
             self._settle_roots()
         finally:
@@ -554,6 +558,18 @@ class Run:
                 instance = self._graph.instances[node]
                 if entry.fingerprint != instance.task.fingerprint:
                     self._warn_of_change(instance, entry)
+
+    def _warn_of_unseen_code(self) -> None:
+        for task in self._revisions:
+            unseen = [thing for thing in task.code.unseen if thing not in _warned_of]
+            if unseen and task.on_change != "ignore":
+                _warned_of.update(unseen)
+                warnings.warn(
+                    f"{task.name} uses what no fingerprint can see ({', '.join(unseen)}), so a change of that goes "
+                    "unnoticed; name what it depends on with depends_on=, or pin the code with version=",
+                    UnseenCodeWarning,
+                    stacklevel=_levels_to_user(),
+                )
 
     def _warn_of_change(self, instance: Instance, entry: Entry) -> None:
         task = instance.task

@@ -25,6 +25,7 @@ __all__ = [
     "TaskTimeoutError",
     "UnkeyableError",
     "UnknownTaskError",
+    "UnseenCodeWarning",
     "UnstorableError",
 ]
 
@@ -184,6 +185,13 @@ class CodeChangedWarning(UserWarning):
 
     Cure: `task.accept()` if the change is harmless, `task.clear()` to compute again, `on_change="rerun"` to do so by
     itself, or `on_change="ignore"`.
+    """
+
+
+class UnseenCodeWarning(UserWarning):
+    """A task uses something whose code cannot be seen, so a change of it goes unnoticed. Given once for each thing.
+
+    Cure: name what it depends on with `depends_on=`, or pin the code with `version=`.
     """
 
 

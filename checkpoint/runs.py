@@ -20,6 +20,7 @@ from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
+from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.plan import State
@@ -256,6 +257,7 @@ def _surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
     on_change = _choice(given, "on_change", POLICIES)
     inherited = current_policy()
     checks_mutation = _flag(given, "check_mutation")
+    look_again()
     policy = Policy(
         on_change or inherited.of_run,
         inherited.of_environment,
