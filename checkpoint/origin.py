@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import platform
-import socket
 
 import xxhash
 
@@ -22,6 +20,9 @@ _ORIGIN = "origin:"
 
 @functools.cache
 def _here() -> tuple[bytes, str]:
+    import platform
+    import socket
+
     facts = {"host": socket.gethostname(), "platform": platform.platform(), "python": platform.python_version()}
     text = json.dumps(facts)
     return xxhash.xxh3_64_digest(text.encode()), text
