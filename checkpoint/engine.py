@@ -15,10 +15,8 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -26,21 +24,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
-from checkpoint import wire, worker
+from checkpoint import notices, wire, worker
 from checkpoint.errors import (
     CheckpointError,
-    CodeChangedWarning,
     DamagedEntryError,
-    DamagedEntryWarning,
     TaskLostError,
     TaskTimeoutError,
-    UnseenCodeWarning,
 )
 from checkpoint.events import Event, EventKind, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.plan import State
-from checkpoint.store import Entry, Store
+from checkpoint.store import Store
 from checkpoint.survey import survey
 from checkpoint.values import load
 from checkpoint.version import row_of
@@ -60,8 +55,6 @@ _OVERHEAD_SECONDS = 1e-4
 #: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
 _MOST_LOST = 2
 _MOST_REPEATS = 10
-#: What was named in a warning already: things whose code cannot be seen.
-_warned_of: set[str] = set()
 
 
 @final
@@ -143,10 +136,7 @@ class Run:
             for node, state in enumerate(self._plan.states):
                 if state is State.FRESH:
                     self._hit(node)
-            for revisions in self._revisions.values():
-                revisions.keep_predecessors()
-            self._warn_of_unseen_code()
-            self._warn_of_changed_code()
+            self._give_notice()
             self._settle_roots()
         finally:
             self.outcome.seconds = time.perf_counter() - self._began
@@ -414,7 +404,7 @@ class Run:
             found = self._graph.node_of(name, key)
             missing.add(found)
             if reason:
-                self._warn_of_damage(self._graph.instances[found], reason)
+                notices.warn_of_damage(self._graph.instances[found], reason)
         self._repeats[node] += 1
         if self._repeats[node] > _MOST_REPEATS:
             self._give_up(node, TaskLostError(repr(self._graph.instances[node]), "its inputs vanish again and again"),
@@ -495,6 +485,17 @@ class Run:
             logger.warning("%r lost its worker (%s), trying again alone", instance, reason)
             self._suspect(node)
 
+    def _give_notice(self) -> None:
+        """Warn of code that changed, or cannot be seen, and keep what was declared of it."""
+        for task, revisions in self._revisions.items():
+            revisions.keep_predecessors()
+            notices.warn_of_unseen_code(task)
+        for node, entry in enumerate(self._plan.served):
+            if entry is not None:
+                instance = self._graph.instances[node]
+                if entry.fingerprint != instance.task.fingerprint:
+                    notices.warn_of_change(instance, entry, self._revisions[instance.task])
+
     # --- values ---
 
     def value_of(self, instance: Instance) -> Any:
@@ -518,7 +519,7 @@ class Run:
                 found = load(self.store, instance.task, row)
             except DamagedEntryError as damage:
                 found = None
-                self._warn_of_damage(instance, damage.reason)
+                notices.warn_of_damage(instance, damage.reason)
             if found is not None:
                 return found[1]
             self._compute_again([node])
@@ -551,52 +552,3 @@ class Run:
         for observer in self._options.observers:
             observer.notify(event)
         logger.debug("%s: %r", kind.value, event.instance)
-
-    def _warn_of_changed_code(self) -> None:
-        for node, entry in enumerate(self._plan.served):
-            if entry is not None:
-                instance = self._graph.instances[node]
-                if entry.fingerprint != instance.task.fingerprint:
-                    self._warn_of_change(instance, entry)
-
-    def _warn_of_unseen_code(self) -> None:
-        for task in self._revisions:
-            unseen = [thing for thing in task.code.unseen if thing not in _warned_of]
-            if unseen and task.on_change != "ignore":
-                _warned_of.update(unseen)
-                warnings.warn(
-                    f"{task.name} uses what no fingerprint can see ({', '.join(unseen)}), so a change of that goes "
-                    "unnoticed; name what it depends on with depends_on=, or pin the code with version=",
-                    UnseenCodeWarning,
-                    stacklevel=_levels_to_user(),
-                )
-
-    def _warn_of_change(self, instance: Instance, entry: Entry) -> None:
-        task = instance.task
-        revisions = self._revisions[task]
-        if not revisions.is_present(entry.fingerprint) and task.should_warn_of_change():
-            changes = revisions.changes_since(entry.fingerprint) or []
-            names = [change.name for change in changes[:4]] + (["..."] if len(changes) > 4 else [])
-            made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stored_at))
-            warnings.warn(
-                f"the code of {task.name} changed ({', '.join(names) or 'not on record'}) since results like "
-                f"{instance!r} were made ({made}), and they are used as they are. If the change is harmless, "
-                f"{task.name}.accept() says so; {task.name}.clear() discards them; "
-                'on_change="rerun" computes again after each change, on_change="ignore" is silent; '
-                ".why() shows the difference",
-                CodeChangedWarning,
-                stacklevel=_levels_to_user(),
-            )
-
-    def _warn_of_damage(self, instance: Instance, reason: str) -> None:
-        text = f"the stored result of {instance!r} is damaged ({reason}); it was set aside and is computed again"
-        warnings.warn(text, DamagedEntryWarning, stacklevel=_levels_to_user())
-
-
-def _levels_to_user() -> int:
-    """Return the stacklevel at which a warning points to the code that called into this package."""
-    package = os.path.dirname(__file__)
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level

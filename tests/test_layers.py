@@ -43,6 +43,7 @@ ORDER = [
     "wire",
     "executors",
     "events",
+    "notices",
     "engine",
     "observe",
     "observe.progress",
