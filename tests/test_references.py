@@ -362,6 +362,28 @@ CASES: dict[str, Case] = {
 }
 
 
+#: The fingerprint of `f` in some of the projects before their edit; the same on every supported Python.
+GOLDEN = {
+    "two modules away": "bfe95772688123108f3b81a4e4626253",
+    "wildcard": "3f036ddfd4bc6c4d767b6e60375ec154",
+    "mutual recursion": "ae06ccfb3588e7461a7c73aebd05c1c5",
+    "conditional definition": "1c9c5b55b5f6d6561ca40bcb7f6e01bd",
+    "decorator": "065f98ad48c8c44fb5bec008eb4926a1",
+    "under wraps": "c683ab8a89789ab7b945ebfec02fb756",
+    "partial's argument": "7057cab8543b71eb140a5fb2f843c0b6",
+    "closure": "1c9c5b55b5f6d6561ca40bcb7f6e01bd",
+    "lambda": "3e6da9369fca6b700b98dee5c030f503",
+    "table in a loop": "feb5b141a5670b032badc9529d8cd6ca",
+    "another member": "62d2de1c09cbc3a2ba8e204a69b4a7ec",
+    "property": "c09ffad6d79bcc24b67e32db3198f22b",
+    "type of a field": "3a8741b8e584781fbf0533c889e5b231",
+    "what a bare module imports": "e9f08413c85c5147d9eb6ffdc08aa380",
+    "lazy relative": "58ea1aba043ed1fd9229c64c246526b9",
+    "lazy version": "a5520903988b4b33386a63be45abd6da",
+    "what a task requires": "4f37cd31f1dcb85a23c2985dc3f9d113",
+}
+
+
 class Looks(NamedTuple):
     """What the processes saw before the edit of each case, after it, and after reverting it."""
 
@@ -394,6 +416,12 @@ def test_an_edit_matters_or_not(name: str, looks: Looks) -> None:
     """An edit of anything that a function uses changes its fingerprint, and nothing else does."""
     before, after = Code.from_json(looks.before[name]), Code.from_json(looks.after[name])
     assert CASES[name].matters == (before.fingerprint != after.fingerprint)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_fingerprint(name: str, looks: Looks) -> None:
+    """What is followed has the same fingerprint on every Python, on every machine and for ever."""
+    assert GOLDEN[name] == Code.from_json(looks.before[name]).fingerprint
 
 
 @pytest.mark.parametrize("name", CASES)
