@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -160,6 +161,29 @@ CASES: dict[str, Case] = {
     "bound method": one(
         "class A:\n    def g(self): return 1\nh = A().g\ndef f(): return h()\n", "return 1", "return 2", matters=True
     ),
+    "class as a decorator": one(
+        "class Times:\n    def __init__(self, g, n): self.__wrapped__, self.n = g, n\n"
+        "    def __call__(self, x): return self.__wrapped__(x) * self.n\n"
+        "def g(x): return x + 1\ng = Times(g, 3)\ndef f(): return g(1)\n",
+        "(g, 3)",
+        "(g, 4)",
+        matters=True,
+    ),
+    "under a class as a decorator": one(
+        "class Times:\n    def __init__(self, g): self.__wrapped__ = g\n"
+        "    def __call__(self, x): return self.__wrapped__(x) * 2\n"
+        "@Times\ndef g(x): return x + 1\ndef f(): return g(1)\n",
+        "* 2",
+        "* 3",
+        matters=True,
+    ),
+    "single dispatch": one(
+        "import functools\n@functools.singledispatch\ndef g(x): return 0\n@g.register\ndef _(x: int): return 1\n"
+        "def f(): return g(1)\n",
+        "return 1",
+        "return 2",
+        matters=True,
+    ),
     # closures
     "closure": one(
         "def make():\n    def g(): return 1\n    def f(): return g()\n    return f\nf = make()\n",
@@ -289,6 +313,16 @@ CASES: dict[str, Case] = {
         [("pkg/helpers.py", "x * RATE", "x + RATE")],
         True,
     ),
+    "lazy in a folder without __init__": Case(
+        {"main.py": "def f(x):\n    import pkg.helpers\n    return pkg.helpers.scale(x)\n", "pkg/helpers.py": SCALE},
+        [("pkg/helpers.py", "x * RATE", "x + RATE")],
+        True,
+    ),
+    "in a folder without __init__": Case(
+        {"main.py": "import pkg.helpers\ndef f(x):\n    return pkg.helpers.scale(x)\n", "pkg/helpers.py": SCALE},
+        [("pkg/helpers.py", "x * RATE", "x + RATE")],
+        True,
+    ),
     "moved lazy helper": Case(
         {**TWO_FILES, "main.py": LAZY, "pkg/moved.py": ""},
         [("pkg/helpers.py", SCALE, "from .moved import *\n"), ("pkg/moved.py", "", SCALE)],
@@ -345,6 +379,25 @@ CASES: dict[str, Case] = {
     ),
     "standard library": one(
         "import json\ndef f(): return json.dumps(1)\n", "import json\n", "import json, os\n", matters=False
+    ),
+    # what is another one in each process
+    "time": one("import time\nT = time.time()\nU = T + 1\ndef f(): return T, U\n", "T + 1", "T + 2", matters=True),
+    "time when loaded": one("import time\nT = time.time()\ndef f(): return T\n", "T =", "# now\nT =", matters=False),
+    "random number": one(
+        "from random import random\nT = random()\nU = [1, 2][int(T * 2)]\ndef f(): return U\n",
+        "import random",
+        "import random, seed",
+        matters=False,
+    ),
+    "process": one("import os\nT = os.getpid()\ndef f(): return T\n", "os.getpid()", "(os.getpid())", matters=False),
+    "from the environment": one(
+        "import os\nT = os.environ['PYTHONPATH']\nN = len('abc')\ndef f(): return N\n", "'abc'", "'abcd'", matters=True
+    ),
+    "folder of the file": one(
+        "import os\nT = os.path.dirname(__file__)\nU = os.path.join(T, 'a')\ndef f(): return U\n",
+        "'a'",
+        "'b'",
+        matters=True,
     ),
     # state
     "rebound global": one(
@@ -436,6 +489,16 @@ def test_an_edit_that_matters_is_shown(name: str, looks: Looks) -> None:
     changes = Code.from_json(looks.after[name]).changes_since(Code.from_json(looks.before[name]))
     assert [] != [change.diff() for change in changes]
     assert len(changes) == len(set(changes))
+
+
+def test_a_project_may_be_moved(tmp_path: Path) -> None:
+    """Fingerprints don't depend on where the project is, even if its code asks for its folder."""
+    names = ["folder of the file", "two modules away", "lazy relative"]
+    for place in ("one", "two"):
+        for name in names:
+            write(tmp_path / place / name, CASES[name].files)
+    one, two = [look_at([tmp_path / place / name for name in names]) for place in ("one", "two")]
+    assert one == two
 
 
 @pytest.mark.parametrize("name", CASES)
