@@ -12,7 +12,6 @@ Next: policy.py
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import re
 import types
@@ -46,6 +45,8 @@ class Change(NamedTuple):
 
     def diff(self) -> str:
         """Return the difference as a person reads it, in the unified form with the name in its head."""
+        import difflib
+
         before, after = self.before.splitlines(), self.after.splitlines()
         titles = f"{self.name} (before)", f"{self.name} (now)"
         return "\n".join(difflib.unified_diff(before, after, *titles, lineterm=""))
@@ -159,7 +160,9 @@ class Tracker:
         version: a text that stands for the function's code, which then is not looked at.
 
     Notes:
-        Thread-safe. Cost: about 10 us when made; the first `code()` walks.
+        Thread-safe. Cost: about 20 us when made (a `stat`, and a read of each file that was loaded since). The first
+        `code()` parses the files that it meets, about 20 us a line, once per process; then a walk over 50 helpers and
+        50 constants takes 1 to 2 ms.
     """
 
     __slots__ = ("_code", "_depends_on", "_function", "_look", "_version")

@@ -13,7 +13,6 @@ import functools
 import linecache
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec, PathFinder
@@ -35,6 +34,8 @@ Owner = Literal["project", "installed", "python", "ours"]
 @functools.cache
 def _places() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the folders of this package, of installed distributions, and of the standard library."""
+    import sysconfig
+
     paths = sysconfig.get_paths()
     installed = [paths["purelib"], paths["platlib"]]
     site = sys.modules.get("site")

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from checkpoint.modules import Found, file_of, is_module, namespace, top_level
-from checkpoint.names import Import, imports_of
+from checkpoint.names import FUNCTIONS, Import, imports_of
 from checkpoint.source import File
 from checkpoint.things import text_or_empty
 
@@ -45,6 +46,41 @@ class Place(NamedTuple):
     def is_rebound(self, name: str) -> bool:
         """Tell whether functions rebind a name, so that what it holds depends on what was called before."""
         return self.file is not None and name in self.file.rebound and name in self.file.bindings
+
+    def is_passing(self, name: str, value: object) -> bool:
+        """Tell whether a value is that of this process only: a time, a random number, the folder of the project."""
+        if self.file is None or self.names is None:
+            return False
+        path = text_or_empty(self.names.get("__file__"))
+        folder = os.path.dirname(path)
+        if type(value) is str and os.path.isabs(value) and folder and (path.startswith(value) or folder in value):
+            return True
+        seen, work = {name}, [name]
+        for item in work:
+            source = import_of(self, item)
+            if source is not None and _is_of_the_moment(source):
+                return True
+            groups = self.file.bindings.get(item, ()) if source is None else ()
+            for used in [used for group in groups if _computes(group[-1]) for used in self.file.names(group)]:
+                if used.chain[:2] in _OF_THE_MOMENT_IN_OS:
+                    return True
+                if used.chain[0] not in seen:
+                    seen.add(used.chain[0])
+                    work.append(used.chain[0])
+        return False
+
+
+#: What these modules give differs from one process to the next.
+_OF_THE_MOMENT = {"time", "datetime", "uuid", "random", "secrets", "tempfile"}
+_OF_THE_MOMENT_IN_OS = {("os", name) for name in ("getpid", "getppid", "urandom", "getcwd", "times")}
+
+
+def _is_of_the_moment(source: Import) -> bool:
+    return top_level(source.module) in _OF_THE_MOMENT or (source.module, source.name) in _OF_THE_MOMENT_IN_OS
+
+
+def _computes(node: ast.AST) -> bool:
+    return not isinstance(node, (*FUNCTIONS, ast.ClassDef))
 
 
 @functools.lru_cache(maxsize=1000)

@@ -87,6 +87,14 @@ def innermost(value: Any) -> list[Any]:
     return layers
 
 
+def registered(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """Return the functions that `functools.singledispatch` calls for a type each, with labels."""
+    registry = vars(function).get("registry")
+    if type(registry) is not types.MappingProxyType:
+        return []
+    return [(f"for {kind.__qualname__}", implementation) for kind, implementation in registry.items()]
+
+
 def text_or_empty(value: object) -> str:
     """Return a text, and "" for anything else."""
     return str(value) if issubclass(type(value), str) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -160,6 +161,29 @@ CASES: dict[str, Case] = {
     "bound method": one(
         "class A:\n    def g(self): return 1\nh = A().g\ndef f(): return h()\n", "return 1", "return 2", matters=True
     ),
+    "class as a decorator": one(
+        "class Times:\n    def __init__(self, g, n): self.__wrapped__, self.n = g, n\n"
+        "    def __call__(self, x): return self.__wrapped__(x) * self.n\n"
+        "def g(x): return x + 1\ng = Times(g, 3)\ndef f(): return g(1)\n",
+        "(g, 3)",
+        "(g, 4)",
+        matters=True,
+    ),
+    "under a class as a decorator": one(
+        "class Times:\n    def __init__(self, g): self.__wrapped__ = g\n"
+        "    def __call__(self, x): return self.__wrapped__(x) * 2\n"
+        "@Times\ndef g(x): return x + 1\ndef f(): return g(1)\n",
+        "* 2",
+        "* 3",
+        matters=True,
+    ),
+    "single dispatch": one(
+        "import functools\n@functools.singledispatch\ndef g(x): return 0\n@g.register\ndef _(x: int): return 1\n"
+        "def f(): return g(1)\n",
+        "return 1",
+        "return 2",
+        matters=True,
+    ),
     # closures
     "closure": one(
         "def make():\n    def g(): return 1\n    def f(): return g()\n    return f\nf = make()\n",
@@ -289,6 +313,16 @@ CASES: dict[str, Case] = {
         [("pkg/helpers.py", "x * RATE", "x + RATE")],
         True,
     ),
+    "lazy in a folder without __init__": Case(
+        {"main.py": "def f(x):\n    import pkg.helpers\n    return pkg.helpers.scale(x)\n", "pkg/helpers.py": SCALE},
+        [("pkg/helpers.py", "x * RATE", "x + RATE")],
+        True,
+    ),
+    "in a folder without __init__": Case(
+        {"main.py": "import pkg.helpers\ndef f(x):\n    return pkg.helpers.scale(x)\n", "pkg/helpers.py": SCALE},
+        [("pkg/helpers.py", "x * RATE", "x + RATE")],
+        True,
+    ),
     "moved lazy helper": Case(
         {**TWO_FILES, "main.py": LAZY, "pkg/moved.py": ""},
         [("pkg/helpers.py", SCALE, "from .moved import *\n"), ("pkg/moved.py", "", SCALE)],
@@ -346,6 +380,25 @@ CASES: dict[str, Case] = {
     "standard library": one(
         "import json\ndef f(): return json.dumps(1)\n", "import json\n", "import json, os\n", matters=False
     ),
+    # what is another one in each process
+    "time": one("import time\nT = time.time()\nU = T + 1\ndef f(): return T, U\n", "T + 1", "T + 2", matters=True),
+    "time when loaded": one("import time\nT = time.time()\ndef f(): return T\n", "T =", "# now\nT =", matters=False),
+    "random number": one(
+        "from random import random\nT = random()\nU = [1, 2][int(T * 2)]\ndef f(): return U\n",
+        "import random",
+        "import random, seed",
+        matters=False,
+    ),
+    "process": one("import os\nT = os.getpid()\ndef f(): return T\n", "os.getpid()", "(os.getpid())", matters=False),
+    "from the environment": one(
+        "import os\nT = os.environ['PYTHONPATH']\nN = len('abc')\ndef f(): return N\n", "'abc'", "'abcd'", matters=True
+    ),
+    "folder of the file": one(
+        "import os\nT = os.path.dirname(__file__)\nU = os.path.join(T, 'a')\ndef f(): return U\n",
+        "'a'",
+        "'b'",
+        matters=True,
+    ),
     # state
     "rebound global": one(
         "_cache = None\ndef get():\n    global _cache\n    _cache = [1]\n    return _cache\ndef f(): return get()\n",
@@ -359,6 +412,28 @@ CASES: dict[str, Case] = {
         "globals()['g'] = h\ndef f()",
         matters=True,
     ),
+}
+
+
+#: The fingerprint of `f` in some of the projects before their edit; the same on every supported Python.
+GOLDEN = {
+    "two modules away": "bfe95772688123108f3b81a4e4626253",
+    "wildcard": "3f036ddfd4bc6c4d767b6e60375ec154",
+    "mutual recursion": "ae06ccfb3588e7461a7c73aebd05c1c5",
+    "conditional definition": "1c9c5b55b5f6d6561ca40bcb7f6e01bd",
+    "decorator": "065f98ad48c8c44fb5bec008eb4926a1",
+    "under wraps": "c683ab8a89789ab7b945ebfec02fb756",
+    "partial's argument": "7057cab8543b71eb140a5fb2f843c0b6",
+    "closure": "1c9c5b55b5f6d6561ca40bcb7f6e01bd",
+    "lambda": "3e6da9369fca6b700b98dee5c030f503",
+    "table in a loop": "feb5b141a5670b032badc9529d8cd6ca",
+    "another member": "62d2de1c09cbc3a2ba8e204a69b4a7ec",
+    "property": "c09ffad6d79bcc24b67e32db3198f22b",
+    "type of a field": "3a8741b8e584781fbf0533c889e5b231",
+    "what a bare module imports": "e9f08413c85c5147d9eb6ffdc08aa380",
+    "lazy relative": "58ea1aba043ed1fd9229c64c246526b9",
+    "lazy version": "a5520903988b4b33386a63be45abd6da",
+    "what a task requires": "4f37cd31f1dcb85a23c2985dc3f9d113",
 }
 
 
@@ -396,6 +471,12 @@ def test_an_edit_matters_or_not(name: str, looks: Looks) -> None:
     assert CASES[name].matters == (before.fingerprint != after.fingerprint)
 
 
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_fingerprint(name: str, looks: Looks) -> None:
+    """What is followed has the same fingerprint on every Python, on every machine and for ever."""
+    assert GOLDEN[name] == Code.from_json(looks.before[name]).fingerprint
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_reverted_edit_gives_the_old_fingerprint(name: str, looks: Looks) -> None:
     """Nothing of an edit stays behind."""
@@ -408,6 +489,16 @@ def test_an_edit_that_matters_is_shown(name: str, looks: Looks) -> None:
     changes = Code.from_json(looks.after[name]).changes_since(Code.from_json(looks.before[name]))
     assert [] != [change.diff() for change in changes]
     assert len(changes) == len(set(changes))
+
+
+def test_a_project_may_be_moved(tmp_path: Path) -> None:
+    """Fingerprints don't depend on where the project is, even if its code asks for its folder."""
+    names = ["folder of the file", "two modules away", "lazy relative"]
+    for place in ("one", "two"):
+        for name in names:
+            write(tmp_path / place / name, CASES[name].files)
+    one, two = [look_at([tmp_path / place / name for name in names]) for place in ("one", "two")]
+    assert one == two
 
 
 @pytest.mark.parametrize("name", CASES)
