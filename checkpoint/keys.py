@@ -7,7 +7,7 @@ The text depends on nothing but the values: not on the hash seed, the Python ver
 
 Must not know: tasks, stores, clocks. FORMAT changes whenever any value's text changes.
 
-Next: names.py
+Next: fingerprint/names.py
 """
 
 from __future__ import annotations

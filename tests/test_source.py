@@ -10,8 +10,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from checkpoint.names import Import, names_used
-from checkpoint.source import File, Piece
+from checkpoint.fingerprint.names import Import, names_used
+from checkpoint.fingerprint.source import File, Piece
 
 
 def piece(text: str, name: str = "f") -> Piece:

@@ -6,7 +6,7 @@ with that import. Annotations count only as fields of a class. All walks are loo
 
 Must not know: files, modules, values.
 
-Next: source.py
+Next: fingerprint/source.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A file is the project's unless it lies in the standard library, among installed 
 The text of the project's files is taken soon after they are loaded, so that an edit of a file doesn't change what is
 said of the code that was loaded from it. Nothing is imported or executed to find a module.
 
-Next: things.py
+Next: fingerprint/things.py
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeGuard
 
-from checkpoint.source import File
+from checkpoint.fingerprint.source import File
 
-__all__ = ["Found", "Owner", "capture_loaded", "distribution", "file_of", "find", "is_interactive", "is_module",
+__all__ = ["OWN", "Found", "Owner", "capture_loaded", "distribution", "file_of", "find", "is_interactive", "is_module",
            "namespace", "owner_of_file", "owner_of_module", "top_level"]  # fmt: skip
 
+#: The name of this package.
+OWN = __name__.partition(".")[0]
 #: Whose a module is. "python" is the standard library and the interpreter, "ours" is this package.
 Owner = Literal["project", "installed", "python", "ours"]
 
@@ -42,7 +44,7 @@ def _places() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     installed += [user] if (user := getattr(site, "USER_SITE", None)) else []
     library = [paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)]
     library += [path for path in sys.path if path.endswith(".zip") and path.startswith(sys.base_prefix)]
-    own = [str(Path(__file__).parent)]
+    own = [str(Path(__file__).parent.parent)]
 
     def folders(names: list[str]) -> tuple[str, ...]:
         every = [*names, *map(os.path.realpath, names)]
@@ -65,7 +67,7 @@ def owner_of_file(path: str) -> Owner:
 
 def owner_of_module(name: str) -> Owner:
     """Tell whose a module is: a loaded one, or one that could be imported; the project's where that is unknown."""
-    if top_level(name) == __package__:
+    if top_level(name) == OWN:
         return "ours"
     found = find(name)
     return found.owner if found is not None else "project"
@@ -121,7 +123,7 @@ def find(name: str) -> Found | None:
 
 def _found(name: str, path: str | None, folders: Any) -> Found:
     is_package = folders is not None
-    if top_level(name) == __package__:
+    if top_level(name) == OWN:
         return Found(name, "ours", None, is_package)
     if path in ("built-in", "frozen"):
         return Found(name, "python", None, is_package)
@@ -185,10 +187,19 @@ def _version(name: str) -> str:
     except Exception:
         pass
     try:
-        names = importlib.metadata.packages_distributions().get(name, [])
-        return " ".join(importlib.metadata.version(item) for item in sorted(set(names)))
+        found = {dist.version for dist in importlib.metadata.distributions() if _has_module(dist, name)}
+        return " ".join(sorted(found))
     except Exception:
         return ""
+
+
+def _has_module(dist: Any, name: str) -> bool:
+    """Tell whether a distribution has a top-level module; looks at its list of files, which is a text."""
+    declared = dist.read_text("top_level.txt")
+    if declared is not None:
+        return name in declared.split()
+    files = f"\n{dist.read_text('RECORD') or ''}"
+    return f"\n{name}/" in files or f"\n{name}.py," in files
 
 
 # --- the text as it was loaded ---

@@ -7,7 +7,7 @@ Nothing of the user's runs: no import, no `__getattr__`, no `repr`. What can't b
 
 Must not know: tasks (but for how to recognise one), stores.
 
-Next: fingerprint.py
+Next: fingerprint/__init__.py
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
-from checkpoint.keys import encode, module_name
-from checkpoint.modules import (
+from checkpoint.fingerprint.modules import (
     Owner,
     distribution,
     file_of,
@@ -33,11 +32,11 @@ from checkpoint.modules import (
     owner_of_module,
     top_level,
 )
-from checkpoint.names import FUNCTIONS, Import, Name
-from checkpoint.parts import STOP, Draft, Part, Parts
-from checkpoint.places import Place, absolute, bound_by, import_of, names_of, options_of, place_in, place_of
-from checkpoint.source import Piece, describe_code, hexdigest
-from checkpoint.things import (
+from checkpoint.fingerprint.names import FUNCTIONS, Import, Name
+from checkpoint.fingerprint.parts import STOP, Draft, Part, Parts
+from checkpoint.fingerprint.places import Place, absolute, bound_by, import_of, names_of, options_of, place_in, place_of
+from checkpoint.fingerprint.source import Piece, describe_code, hexdigest
+from checkpoint.fingerprint.things import (
     cells_of,
     innermost,
     is_small,
@@ -49,6 +48,7 @@ from checkpoint.things import (
     text_or_empty,
     wrapped,
 )
+from checkpoint.keys import encode, module_name
 
 __all__ = ["Walk"]
 

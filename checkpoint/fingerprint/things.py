@@ -2,7 +2,7 @@
 
 Must not know: where names are looked up, what is followed.
 
-Next: places.py
+Next: fingerprint/places.py
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from checkpoint.modules import top_level
-from checkpoint.names import Name
+from checkpoint.fingerprint.modules import OWN, top_level
+from checkpoint.fingerprint.names import Name
 
 __all__ = [
     "cells_of",
@@ -35,7 +35,7 @@ _ATOMS = (type(None), bool, int, float, complex, str, bytes)
 def task_name(value: object) -> str | None:
     """Return the name of a task of this package; None for anything else."""
     kind = type(value)
-    if top_level(text_or_empty(getattr(kind, "__module__", ""))) != __package__:
+    if top_level(text_or_empty(getattr(kind, "__module__", ""))) != OWN:
         return None
     inside: dict[str, Any] = getattr(value, "__dict__", {})
     return inside["name"] if "name" in inside and "__wrapped__" in inside else None

@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
+from checkpoint.fingerprint.modules import capture_loaded, file_of, is_interactive, is_module, namespace
+from checkpoint.fingerprint.parts import Part
+from checkpoint.fingerprint.references import Walk
+from checkpoint.fingerprint.source import describe_code, digest_of_text, hexdigest
+from checkpoint.fingerprint.things import innermost, task_name
 from checkpoint.keys import encode
-from checkpoint.modules import capture_loaded, file_of, is_interactive, is_module, namespace
-from checkpoint.parts import Part
-from checkpoint.references import Walk
-from checkpoint.source import describe_code, digest_of_text, hexdigest
-from checkpoint.things import innermost, task_name
 
 __all__ = ["FORMAT", "Change", "Code", "Part", "Tracker", "digest", "look_again"]
 

@@ -3,7 +3,7 @@
 A place is live (the global names of a loaded module, and what a closure captured) or a text (the file of a module that
 may not be loaded). A notebook is a live place whose text is its cells.
 
-Next: parts.py
+Next: fingerprint/parts.py
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from checkpoint.modules import Found, file_of, is_module, namespace, top_level
-from checkpoint.names import FUNCTIONS, Import, imports_of
-from checkpoint.source import File
-from checkpoint.things import text_or_empty
+from checkpoint.fingerprint.modules import OWN, Found, file_of, is_module, namespace, top_level
+from checkpoint.fingerprint.names import FUNCTIONS, Import, imports_of
+from checkpoint.fingerprint.source import File
+from checkpoint.fingerprint.things import text_or_empty
 
 __all__ = ["Place", "absolute", "bound_by", "import_of", "names_of", "options_of", "place_in", "place_of"]
 
@@ -150,11 +150,11 @@ def options_of(place: Place) -> Callable[[ast.expr], bool]:
                 found = namespace(found).get(attribute) if is_module(found) else None
             last = text_or_empty(getattr(found, "__name__", ""))
             maker = found if type(found) is types.FunctionType or issubclass(type(found), type) else type(found)
-            is_ours = top_level(text_or_empty(maker.__module__)) == __package__
+            is_ours = top_level(text_or_empty(maker.__module__)) == OWN
         else:
             groups = place.file.bindings.get(name) if place.file is not None else None
             sources = [source for bound, source in bound_by(groups) if bound == name]
-            is_ours = any(top_level(absolute(source, place.package)) == __package__ for source in sources)
+            is_ours = any(top_level(absolute(source, place.package)) == OWN for source in sources)
             last = last if chain else next((str(source.name) for source in sources), last)
         return is_ours and last != "requires"
 

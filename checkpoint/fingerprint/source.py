@@ -7,7 +7,7 @@ A file is parsed when first asked for something, once; a file that is no Python 
 
 Must not know: modules, values, other files.
 
-Next: modules.py
+Next: fingerprint/modules.py
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import functools
 import importlib.util
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, final
 
 import xxhash
 
-from checkpoint.names import FUNCTIONS, Import, Name, imports_of, names_bound, names_used
+from checkpoint.fingerprint.names import FUNCTIONS, Import, Name, imports_of, names_bound, names_used
 
 __all__ = ["File", "Piece", "describe_code", "digest_of_text", "hexdigest"]
 
@@ -205,15 +205,18 @@ def _statements(tree: ast.Module) -> Iterator[list[ast.AST]]:
 # --- from a syntax tree to text --------------------------------------------------------------------------
 
 
-def _canonical(roots: Iterable[ast.AST], is_option: IsOption) -> str:
+def _canonical(roots: Sequence[ast.AST], is_option: IsOption) -> str:
+    """Return a text of syntax trees. The own name of a function says nothing of what it does."""
     pieces: list[str] = []
-    work: list[object] = list(reversed(list(roots)))
+    work: list[object] = list(reversed(roots))
     while work:
         item = work.pop()
         if isinstance(item, ast.AST):
             pieces.append(f"({type(item).__name__}")
             work.append(")")
             for name, value in reversed(list(_fields(item, is_option))):
+                if name == "name" and isinstance(item, FUNCTIONS) and item in roots:
+                    continue
                 work.append(value)
                 work.append(f" {name}=")
         elif isinstance(item, list):

@@ -1,6 +1,6 @@
 """Parts: the pieces of code that were followed from a function, and which of them each one uses.
 
-Next: references.py
+Next: fingerprint/references.py
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any, NamedTuple, final
 
-from checkpoint.places import Place
-from checkpoint.source import Piece
+from checkpoint.fingerprint.places import Place
+from checkpoint.fingerprint.source import Piece
 
 __all__ = ["STOP", "Draft", "Part", "Parts"]
 
