@@ -17,6 +17,7 @@ from typing import Any, Protocol, final
 from checkpoint.codec import Codec
 from checkpoint.errors import CycleError
 from checkpoint.fingerprint import Code
+from checkpoint.store import Entry
 
 __all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
 
@@ -64,6 +65,10 @@ class Instance:
     key: str
     #: The arguments in the order of the parameters; None where only the key has travelled.
     values: tuple[Any, ...] | None
+    #: The entry whose value it has, whatever that was computed from; None to let freshness decide.
+    pinned: Entry | None = None
+    #: Whether it is to be computed whatever the store has.
+    is_forced: bool = False
 
     @property
     def task(self) -> TaskInfo:

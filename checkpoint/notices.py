@@ -19,8 +19,8 @@ from checkpoint.store import Entry
 
 __all__ = ["warn_of_change", "warn_of_damage", "warn_of_unseen_code"]
 
-#: What was named in a warning already: things whose code cannot be seen.
-_warned_of: set[str] = set()
+#: (task name, thing) of what was named in a warning already.
+_warned_of: set[tuple[str, str]] = set()
 
 
 def warn_of_change(instance: Instance, entry: Entry, revisions: Revisions) -> None:
@@ -43,10 +43,10 @@ def warn_of_change(instance: Instance, entry: Entry, revisions: Revisions) -> No
 
 def warn_of_unseen_code(task: TaskInfo) -> None:
     """Warn of what a task uses and no fingerprint can see; once for each such thing."""
-    unseen = [thing for thing in task.code.unseen if thing not in _warned_of]
+    unseen = [thing for thing in task.code.unseen if (task.name, thing) not in _warned_of]
     if not unseen or task.on_change == "ignore":
         return
-    _warned_of.update(unseen)
+    _warned_of.update((task.name, thing) for thing in unseen)
     text = (
         f"{task.name} uses what no fingerprint can see ({', '.join(unseen)}), so a change of that goes unnoticed; "
         "name what it depends on with depends_on=, or pin the code with version="

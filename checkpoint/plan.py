@@ -104,7 +104,7 @@ class Plan:
             epoch = self._epochs.get(node, _FIRST_EPOCH)
             digest = unstored_digest_of(instance, basis)
             self.versions[node] = version_of(self._address(node), generation_of(epoch, upstream), digest)
-        elif (entry := next((entry for entry in self._candidates[node] if entry.basis == basis), None)) is not None:
+        elif (entry := self._fresh(node, basis)) is not None:
             self.served[node] = entry
             self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
         else:
@@ -112,6 +112,12 @@ class Plan:
             return False
         self.states[node] = State.FRESH
         return True
+
+    def _fresh(self, node: int, basis: bytes) -> Entry | None:
+        """Return the first of a node's entries that was computed from what there is now, or is pinned."""
+        pinned = self._graph.instances[node].pinned
+        candidates = self._candidates[node]
+        return next((entry for entry in candidates if entry.basis == basis or entry is pinned), None)
 
     def _make_ready(self, node: int) -> None:
         self.states[node] = State.READY

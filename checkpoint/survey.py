@@ -76,8 +76,12 @@ def survey(
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
-        for root in graph.roots if is_forced else ():
-            candidates[root] = ()
+        forced = frozenset(graph.roots if is_forced else ())
+        for node, instance in enumerate(graph.instances):
+            if node in forced or instance.is_forced:
+                candidates[node] = ()
+            elif instance.pinned is not None:
+                candidates[node] = (instance.pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
         return Survey(graph, plan, entries, revisions)
 

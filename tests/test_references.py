@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from projects import look_at, write
 
+import checkpoint
 from checkpoint.fingerprint import Code
+
+ROOT = Path(checkpoint.__file__).parent.parent
 
 
 class Case(NamedTuple):
@@ -505,3 +511,31 @@ def test_a_project_may_be_moved(tmp_path: Path) -> None:
 def test_nothing_of_a_project_is_unseen(name: str, looks: Looks) -> None:
     """What stands in the files of a project is found."""
     assert () == Code.from_json(looks.before[name]).unseen
+
+
+def test_a_class_without_source_is_seen_by_its_members(tmp_path: Path) -> None:
+    """In a program that is read from standard input, edits of methods, fields and plain values count."""
+    program = """
+import dataclasses, sys
+from checkpoint.fingerprint import Tracker
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    unit = "mm"
+    def scaled(self): return Point(self.x * 2)
+
+def f(): return Point(1).scaled()
+
+code = Tracker(f).code()
+print(code.fingerprint, list(code.unseen))
+"""
+    edits = ["", "self.x * 3", '"cm"', "y: int"]
+    programs = [program, *(program.replace(old, new) for old, new in
+                           zip(["self.x * 2", '"mm"', "x: int"], edits[1:], strict=True))]  # fmt: skip
+    seen = []
+    for text in [*programs, program]:
+        done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, check=True, timeout=60,
+                              cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+        seen.append(done.stdout.split(maxsplit=1))
+    assert ({"[]\n"}, 4, seen[0]) == ({unseen for _, unseen in seen}, len({mark for mark, _ in seen}), seen[-1])

@@ -777,6 +777,6 @@ def test_what_no_fingerprint_can_see_is_named_once() -> None:
 
     with pytest.warns(UnseenCodeWarning, match=r"locked.*lock.*depends_on=") as caught:
         assert memo(name="lab.locked")(locked)(1).run(executor="serial") == 1
-    memo(name="lab.again")(locked)(1).run(executor="serial")
+    memo(name="lab.locked")(locked)(2).run(executor="serial")
     memo(name="lab.pinned", version=1)(locked)(1).run(executor="serial")
     assert [__file__] == [warning.filename for warning in caught]

@@ -18,7 +18,7 @@ import enum
 import functools
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 from checkpoint.fingerprint.modules import (
@@ -40,6 +40,7 @@ from checkpoint.fingerprint.things import (
     cells_of,
     innermost,
     is_small,
+    members_of,
     methods_of,
     names_in,
     registered,
@@ -137,7 +138,7 @@ class Walk:
             return self._module(label, namespace(value).get("__name__", label))
         if kind is functools.partial:
             uses = [("func", value.func), *enumerate(value.args), *value.keywords.items()]
-            return self._group(label, "functools.partial", value, [(str(name), part) for name, part in uses])
+            return self._group(label, "functools.partial", value, uses)
         if kind is types.BuiltinFunctionType and not home:
             return self._foreign(owner_of_module(value.__module__ or "builtins"), value.__module__ or "builtins")
         if home is None or owner_of_module(text_or_empty(kind.__module__)) != "project":
@@ -166,10 +167,10 @@ class Walk:
         self._parts.use(index, [("enum", kind)])
         return index
 
-    def _group(self, label: str, kind: str, value: object, uses: list[tuple[str, Any]]) -> int:
+    def _group(self, label: str, kind: str, value: object, uses: Sequence[tuple[str | int, Any]]) -> int:
         piece = Piece(hexdigest(kind), f"{label}: {kind}", ())
         index = self._parts.add(("object", id(value)), label, piece, of=value)
-        self._parts.use(index, uses)
+        self._parts.use(index, [(str(name), part) for name, part in uses])
         return index
 
     def _opaque(self, label: str, value: object) -> int:
@@ -231,6 +232,8 @@ class Walk:
             if node is not None:
                 name = f"{module_name(module)}.{cls.__qualname__}"
                 return self._parts.add(key, name, file.piece([node], options_of(place)), place, of=cls)
+        if not any(file_of(path, dict(names)).content for path in filter(None, paths)):
+            return self._group(label, "class", cls, [*members_of(cls), *enumerate(cls.__bases__)])
         return self._statement(home, label, cls) if home else self._opaque(label, cls)
 
     def _module(self, label: str, name: str) -> int | None:

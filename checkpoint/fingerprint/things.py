@@ -18,6 +18,7 @@ __all__ = [
     "cells_of",
     "innermost",
     "is_small",
+    "members_of",
     "methods_of",
     "names_in",
     "shown",
@@ -28,6 +29,9 @@ __all__ = [
 
 #: Values up to this many bytes are described by themselves, longer ones by the statement that makes them.
 _SMALL = 1024
+
+#: What every class says, and what says nothing of what it does.
+_SAID_OF_ALL = frozenset({"__doc__", "__firstlineno__", "__module__", "__qualname__"})
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes)
 
@@ -118,6 +122,16 @@ def methods_of(cls: type) -> Iterator[types.FunctionType]:
         inner = inner.__func__ if type(inner) in (staticmethod, classmethod) else inner
         inner = [layer for layer in innermost(inner) if type(layer) is types.FunctionType][-1:]
         yield from (item for item in inner if item.__qualname__.startswith(f"{cls.__qualname__}."))
+
+
+def members_of(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield what a class without source says: its functions, plain values, and the names of its fields."""
+    for name, value in vars(cls).items():
+        inner = value.__func__ if type(value) in (staticmethod, classmethod) else value
+        inner = inner.fget if type(inner) is property else inner
+        if type(inner) is types.FunctionType or (is_small(inner) and name not in _SAID_OF_ALL):
+            yield name, inner
+    yield "fields", tuple(vars(cls).get("__annotations__", ()))
 
 
 def names_in(code: types.CodeType) -> tuple[Name, ...]:

@@ -34,7 +34,7 @@ from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 
-__all__ = ["DiskStore"]
+__all__ = ["DiskStore", "disk_store"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -201,6 +201,9 @@ class DiskStore:
 
     def __repr__(self) -> str:
         return f"DiskStore({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return disk_store, (self.url,)
 
     # --- connections ---
 
@@ -459,6 +462,16 @@ class DiskStore:
             caches, self._caches = self._caches, {}
         for cache in caches.values():
             cache.close()
+
+
+_opened: dict[str, DiskStore] = {}
+
+
+def disk_store(root: str) -> DiskStore:
+    """Return the store in a folder, the same object each time in a process."""
+    if root not in _opened:
+        _opened[root] = DiskStore(root)
+    return _opened[root]
 
 
 _inherited: list[dict[str, FolderCache]] = []

@@ -70,6 +70,7 @@ class Record(NamedTuple):
 class Store(Protocol):
     """Where entries live. Every method may be called from any thread and any process at any time.
 
+    It is pickled to be the same store in another process.
     All raise `StoreError` when the place cannot be read or written; none waits without end.
     """
 
