@@ -171,13 +171,13 @@ def problems_told(text: str, ending: type[click.ClickException] = click.ClickExc
 def _users_part(error: BaseException) -> str:
     """Return the traceback without the frames of this package and of the import system; "" if that leaves no code."""
     told = traceback.TracebackException.from_exception(error)
-    pending, owners = [told], set[str]()
+    pending = [told]
     while pending:
         part = pending.pop()
         part.stack = traceback.StackSummary.from_list([frame for frame in part.stack if _is_shown(frame.filename)])
-        owners.update(owner_of_file(frame.filename) for frame in part.stack)
         pending += [cause for cause in (part.__cause__, part.__context__) if cause is not None]
-    return "".join(told.format()) if owners - {"python"} else ""
+    owners = {owner_of_file(frame.filename) for frame in told.stack}
+    return "".join(told.format()) if owners & {"project", "installed"} else ""
 
 
 def _is_shown(file: str) -> bool:
