@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,7 +130,7 @@ def test_plan_counts_and_names_what_would_be_computed() -> None:
     """The summary is the forecast's; each instance has a line with its reason."""
     choose(3, 2).run(executor="serial")
     choose(2, 2).clear()
-    expected = str(choose(3, 2).plan())
+    expected = str(checkpoint.plan(choose(3, 2)))
     assert expected.startswith("1 to compute, 1 to compute after these, ")
     summary, _, lines = said("plan", "programs:choose(3, 2)").partition("\n\n")
     assert expected == summary
@@ -414,6 +416,18 @@ def test_a_module_in_a_package_is_found_from_its_folder(tmp_path: Path) -> None:
     for target in ("package.tasks:fit(load(1))", "study/train.py:fit(load(1))"):
         done = python("-m", "checkpoint", "why", target, folder=tmp_path)
         assert ("", "fit(data=load(...)): upstream to be computed\n  load(fold=1)\n") == (done.stderr, done.stdout)
+
+
+def test_the_installed_script_finds_modules_in_the_current_folder(project: Path) -> None:
+    """The script that an installer writes starts in a folder of its own; it does the same."""
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE / "setup.cfg")
+    name, module, function = re.split(" = |:", setup["options.entry_points"]["console_scripts"].strip())
+    write(project, {f"bin/{name}": f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"})
+    done = python(f"bin/{name}", "why", "train:load(1)", folder=project)
+    bad = python(f"bin/{name}", "why", "train:load", folder=project)
+    assert ("", "load(fold=1): no entry\n", 2) == (done.stderr, done.stdout, bad.returncode)
+    assert python(f"bin/{name}", folder=project).stderr.startswith(f"Usage: {name} [OPTIONS] COMMAND")
 
 
 def test_the_main_block_of_a_script_does_not_run(project: Path) -> None:
