@@ -143,10 +143,11 @@ def show_lineage(context: click.Context, target: str, depth: int) -> None:
     for instance in instances_at(target):
         with problems_told(target):
             try:
-                click.echo(instance.lineage().describe(depth))
+                text, is_found = instance.lineage().describe(depth), True
             except NotCachedError as error:
-                is_complete = False
-                click.echo(error, err=True)
+                text, is_found = f"Error: {error}", False
+        click.echo(text, err=not is_found)
+        is_complete = is_complete and is_found
     if not is_complete:
         context.exit(1)
 

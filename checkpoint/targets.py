@@ -93,8 +93,9 @@ def tasks_at(text: str) -> list[Task[..., Any]]:
             raise _Unusable.of(text, f"no task is defined in {module.__name__}; name a task as {text}:name")
         return own
     found: Any = module
-    for name in target.expression.split("."):
-        found = getattr(found, name, None)
+    with problems_told(text, _Unusable):
+        for name in target.expression.split("."):
+            found = getattr(found, name, None)
     if isinstance(found, Task):
         return [found]
     names = ", ".join(task.__qualname__ for task in own)
@@ -104,16 +105,16 @@ def tasks_at(text: str) -> list[Task[..., Any]]:
 
 def _tasks_of(module: ModuleType) -> list[Task[..., Any]]:
     found: dict[Task[..., Any], None] = {}
-    seen: set[int] = set()
+    seen: set[type] = set()
     pending = [dict(vars(module))]
     while pending:
         for thing in pending.pop().values():
-            if getattr(thing, "__module__", None) != module.__name__ or id(thing) in seen:
+            if not isinstance(thing, (Task, type)) or thing.__module__ != module.__name__:
                 continue
             if isinstance(thing, Task):
                 found[thing] = None
-            elif isinstance(thing, type):
-                seen.add(id(thing))
+            elif thing not in seen:
+                seen.add(thing)
                 pending.append(dict(vars(thing)))
     return list(found)
 

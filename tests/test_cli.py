@@ -238,7 +238,7 @@ def test_lineage_of_what_is_not_there() -> None:
     square(1).run(executor="serial")
     result = ask("lineage", "programs:[square(2), square(1)]")
     assert (1, f"{square(1).lineage()}\n") == (result.exit_code, result.stdout)
-    assert result.stderr == "square(x=2) has no result in the store; compute it with .run()\n"
+    assert result.stderr == "Error: square(x=2) has no result in the store; compute it with .run()\n"
 
 
 # --- accept ----------------------------------------------------------------------------------------------
