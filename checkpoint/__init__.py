@@ -30,7 +30,7 @@ from checkpoint.lineage import Lineage
 from checkpoint.reasons import Cue, Reason
 from checkpoint.runs import Forecast, RunReport
 from checkpoint.store import open_store
-from checkpoint.tasks import CachedCall, Task, TaskInstance, run, run_async, run_report
+from checkpoint.tasks import CachedCall, Task, TaskInstance, plan, run, run_async, run_report
 from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
@@ -64,6 +64,7 @@ __all__ = [
     "UnstorableError",
     "memo",
     "open_store",
+    "plan",
     "register",
     "requires",
     "run",

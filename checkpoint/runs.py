@@ -29,7 +29,7 @@ from checkpoint.reasons import Explainer, Reason
 from checkpoint.store import Store, current_store, open_store, store_at
 from checkpoint.survey import Survey, survey
 
-__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "reason", "run_report", "run_values"]
+__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "reason", "roots_of", "run_report", "run_values"]
 
 T = TypeVar("T")
 
@@ -155,8 +155,7 @@ def _duration(seconds: float) -> str:
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
     with _surroundings(options) as (store, checked):
-        _check_instances(instances)
-        roots = list(dict.fromkeys(instances_in(instances)))
+        roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
         outcome = run.execute()
         error = _combined(outcome.failures, checked)
@@ -180,10 +179,10 @@ def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
     return run_report(instances, options).value
 
 
-def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
-    """Tell what running an instance would do; runs nothing, reads metadata only."""
+def forecast(instances: Any, options: Mapping[str, Any]) -> Forecast:
+    """Tell what running instances in any nesting would do; see `checkpoint.plan`."""
     with _surroundings(options) as (store, checked):
-        found = _surveyed(instance, store, checked)
+        found = _surveyed(roots_of(instances, "plan() takes"), store, checked)
         explainer = _explainer(store, found, checked)
         graph, states = found.graph, found.plan.states
         due = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
@@ -204,12 +203,12 @@ def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
 def reason(instance: Instance, options: Mapping[str, Any]) -> Reason:
     """Tell why running an instance would compute it, or not; runs nothing, reads metadata only."""
     with _surroundings(options) as (store, checked):
-        found = _surveyed(instance, store, checked)
+        found = _surveyed([instance], store, checked)
         return _explainer(store, found, checked).reason(found.graph.roots[0])
 
 
-def _surveyed(instance: Instance, store: Store, options: Options) -> Survey:
-    return survey([instance], store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
+def _surveyed(roots: list[Instance], store: Store, options: Options) -> Survey:
+    return survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
 
 
 def _explainer(store: Store, found: Survey, options: Options) -> Explainer:
@@ -243,6 +242,39 @@ def _combined(failures: Mapping[Instance, BaseException], options: Options) -> B
         return errors[0] if errors else None
     count = "1 instance" if len(errors) == 1 else f"{len(errors)} instances"
     return BaseExceptionGroup(f"{count} failed; what does not depend on that is computed and kept", errors)
+
+
+# --- what was asked for ----------------------------------------------------------------------------------
+
+
+def roots_of(instances: Any, sentence: str) -> list[Instance]:
+    """Return the distinct instances in a nesting of lists, tuples and dicts, in order.
+
+    Args:
+        instances: the nesting.
+        sentence: how the text of the error begins, such as "run() takes".
+
+    Raises:
+        TypeError: something in it is no instance.
+    """
+    _check_instances(instances, sentence)
+    return list(dict.fromkeys(instances_in(instances)))
+
+
+def _check_instances(structure: Any, sentence: str) -> None:
+    if isinstance(structure, (Instance, Item)):
+        return
+    if type(structure) in (list, tuple):
+        for part in structure:
+            _check_instances(part, sentence)
+    elif type(structure) is dict:
+        for part in structure.values():
+            _check_instances(part, sentence)
+    else:
+        advice = "call it first" if callable(structure) else "call a task to get one"
+        raise TypeError(
+            f"{sentence} task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}"
+        )
 
 
 # --- options ---------------------------------------------------------------------------------------------
@@ -328,19 +360,3 @@ def _sizes(given: Any, option: str) -> dict[str, int]:
             raise ValueError(f"run({option}=...) takes numbers of at least 1; {name!r} has {size}")
         sizes[name] = size
     return sizes
-
-
-def _check_instances(structure: Any) -> None:
-    if isinstance(structure, (Instance, Item)):
-        return
-    if type(structure) in (list, tuple):
-        for part in structure:
-            _check_instances(part)
-    elif type(structure) is dict:
-        for part in structure.values():
-            _check_instances(part)
-    else:
-        advice = "call it first" if callable(structure) else "call a task to get one"
-        raise TypeError(
-            f"run() takes task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}"
-        )

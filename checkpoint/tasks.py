@@ -50,7 +50,7 @@ from checkpoint.version import edition_of, key_of, row_of
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CachedCall", "Task", "TaskInstance", "run", "run_async", "run_report"]
+__all__ = ["CachedCall", "Task", "TaskInstance", "plan", "run", "run_async", "run_report"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -304,6 +304,18 @@ class Task(Generic[P, R]):
         """Discard all results of this task; what was computed from them is computed again by the next run."""
         current_store().clear(self.name, creates=not self.is_stored)
 
+    def changes(self, *, every: bool = False) -> list[Change]:
+        """Return what `accept` would accept: how the present code differs from code that made older entries.
+
+        Code that is not on record counts as empty.
+
+        Args:
+            every: compare not only with the code that made the newest of the older entries, but with all code that
+                made any.
+        """
+        revisions = Revisions(current_store(), self)
+        return revisions.differences(revisions.others(every=every))
+
     def accept(self, *, every: bool = False) -> list[Change]:
         """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
 
@@ -316,11 +328,11 @@ class Task(Generic[P, R]):
             what was accepted; empty if all entries count as made by the present code already.
         """
         revisions = Revisions(current_store(), self)
-        accepted: dict[Change, None] = {}
-        for fingerprint in revisions.others()[: None if every else 1]:
-            accepted.update(dict.fromkeys(revisions.changes_since(fingerprint) or ()))
+        accepted = revisions.others(every=every)
+        changes = revisions.differences(accepted)
+        for fingerprint in accepted:
             revisions.accept(fingerprint)
-        return list(accepted)
+        return changes
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
@@ -612,6 +624,14 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         10 us per instance of the graph; the values of the given instances are read, no others.
     """
     return _run_values(instances, options)
+
+
+def plan(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
+    """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing.
+
+    Arguments and errors are those of `run`, without what tasks raise.
+    """
+    return forecast(instances, options)
 
 
 def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:

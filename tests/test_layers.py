@@ -53,6 +53,9 @@ ORDER = [
     "tasks",
     "decorators",
     "",
+    "targets",
+    "cli",
+    "__main__",
 ]
 PURE = ["graph", "version", "plan"]
 PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}
