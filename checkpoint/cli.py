@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import click
 
-from checkpoint import Cue, NotCachedError, Task, __version__, open_store, plan
+from checkpoint import Cue, NotCachedError, Task, __version__, forecast, open_store
 from checkpoint.fingerprint import Change
 from checkpoint.targets import instances_at, problems_told, tasks_at
 
@@ -93,14 +93,14 @@ def show_plan(target: str, on_change: _OnChange, shows_all: bool) -> None:
     """
     instances = instances_at(target)
     with problems_told(target):
-        forecast = plan(instances, on_change=on_change)
-    click.echo(forecast)
-    due = [*forecast.compute, *forecast.maybe]
+        found = forecast(instances, on_change=on_change)
+    click.echo(found)
+    due = [*found.compute, *found.maybe]
     shown = due if shows_all else due[:_SHOWN]
     if shown:
         click.echo()
     for instance in shown:
-        reason = forecast.compute.get(instance)
+        reason = found.compute.get(instance)
         click.echo(str(reason).partition("\n")[0] if reason else f"{instance!r}: {Cue.PENDING.value}")
     if len(shown) < len(due):
         click.echo(f"and {len(due) - len(shown)} more; --all shows them")

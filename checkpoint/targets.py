@@ -25,7 +25,7 @@ import click
 
 from checkpoint import CheckpointError, Task, TaskInstance
 from checkpoint.errors import name_of
-from checkpoint.modules import owner_of_file
+from checkpoint.fingerprint.modules import owner_of_file
 from checkpoint.runs import roots_of
 
 __all__ = ["instances_at", "problems_told", "tasks_at"]

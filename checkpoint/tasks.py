@@ -34,13 +34,15 @@ from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
+from checkpoint.forecasts import Forecast, reason
+from checkpoint.forecasts import forecast as _forecast
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
 from checkpoint.reasons import Reason
 from checkpoint.revisions import Revisions
-from checkpoint.runs import Forecast, RunOptions, RunReport, forecast, reason
+from checkpoint.runs import RunOptions, RunReport
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
@@ -50,7 +52,7 @@ from checkpoint.version import edition_of, key_of, row_of
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CachedCall", "Task", "TaskInstance", "plan", "run", "run_async", "run_report"]
+__all__ = ["CachedCall", "Task", "TaskInstance", "forecast", "run", "run_async", "run_report"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -141,7 +143,7 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def plan(self, **options: Unpack[RunOptions]) -> Forecast:
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
-        return forecast(self, options)
+        return _forecast(self, options)
 
     def why(self, **options: Unpack[RunOptions]) -> Reason:
         """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
@@ -626,12 +628,12 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
     return _run_values(instances, options)
 
 
-def plan(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
+def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
     """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing.
 
     Arguments and errors are those of `run`, without what tasks raise.
     """
-    return forecast(instances, options)
+    return _forecast(instances, options)
 
 
 def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:

@@ -130,7 +130,7 @@ def test_plan_counts_and_names_what_would_be_computed() -> None:
     """The summary is the forecast's; each instance has a line with its reason."""
     choose(3, 2).run(executor="serial")
     choose(2, 2).clear()
-    expected = str(checkpoint.plan(choose(3, 2)))
+    expected = str(checkpoint.forecast(choose(3, 2)))
     assert expected.startswith("1 to compute, 1 to compute after these, ")
     summary, _, lines = said("plan", "programs:choose(3, 2)").partition("\n\n")
     assert expected == summary

@@ -48,6 +48,7 @@ ORDER = [
     "observe",
     "observe.progress",
     "runs",
+    "forecasts",
     "lineage",
     "options",
     "tasks",

@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from programs import choose, total
 
-from checkpoint import Cue, DamagedEntryWarning, Lineage, NotCachedError, Reason, memo, plan, requires, run_report, task
+from checkpoint import (
+    Cue,
+    DamagedEntryWarning,
+    Lineage,
+    NotCachedError,
+    Reason,
+    forecast,
+    memo,
+    requires,
+    run_report,
+    task,
+)
 
 _given: dict[str, Any] = {}
 
@@ -239,23 +250,23 @@ def test_a_plan_knows_how_long_things_took() -> None:
 def test_a_plan_of_several_instances_is_that_of_one_run() -> None:
     """What they share counts once; what was asked for is loaded, whatever else reads it."""
     source("a").run(executor="serial")
-    forecast = plan({"x": [doubled(source("a")), source("a")], "y": (source("b"), source("b"))})
+    found = forecast({"x": [doubled(source("a")), source("a")], "y": (source("b"), source("b"))})
     assert {doubled(source("a")): Cue.MISSING, source("b"): Cue.MISSING} == {
-        instance: reason.cue for instance, reason in forecast.compute.items()
+        instance: reason.cue for instance, reason in found.compute.items()
     }
-    assert (1, 0, 1, 0) == (forecast.loaded, forecast.skipped, plan(source("a")).loaded, len(plan([]).compute))
+    assert (1, 0, 1, 0) == (found.loaded, found.skipped, forecast(source("a")).loaded, len(forecast([]).compute))
 
 
 def test_a_plan_of_something_else_is_refused() -> None:
     """The text is that of `run`, with the function's own name."""
-    with pytest.raises(TypeError, match=r"^plan\(\) takes task instances, .*; int is none"):
-        plan([source("a"), 3])
+    with pytest.raises(TypeError, match=r"^forecast\(\) takes task instances, .*; int is none"):
+        forecast([source("a"), 3])
 
 
 def test_a_plan_has_the_options_of_a_run() -> None:
     """A forced run's plan computes what has a fresh result."""
     source("a").run(executor="serial")
-    assert [Cue.FORCED] == [reason.cue for reason in plan([source("a")], force=True).compute.values()]
+    assert [Cue.FORCED] == [reason.cue for reason in forecast([source("a")], force=True).compute.values()]
 
 
 # --- accepting -------------------------------------------------------------------------------------------
