@@ -1,24 +1,30 @@
 """Never compute the same thing twice, never lose what was computed.
 
 Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options, tasks,
-decorators.
+policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options,
+tasks, decorators; then journal and flows.
 """
 
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BusyFlowError,
+    ChangedFlowError,
     CheckpointError,
     CodeChangedWarning,
     CycleError,
     DamagedEntryError,
     DamagedEntryWarning,
+    DamagedSnapshotError,
+    FlowWarning,
     NotCachedError,
     StoreError,
     TaskFailedError,
     TaskLostError,
     TaskTimeoutError,
     UnkeyableError,
+    UnknownSnapshotError,
     UnknownTaskError,
+    UnsavableError,
     UnstorableError,
 )
 from checkpoint.executors import ExecutorTraits
@@ -31,13 +37,17 @@ from checkpoint.worker import task_directory
 __version__ = "0.1.0"
 
 __all__ = [
+    "BusyFlowError",
     "CachedCall",
+    "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
+    "DamagedSnapshotError",
     "ExecutorTraits",
+    "FlowWarning",
     "Forecast",
     "NotCachedError",
     "RunReport",
@@ -48,7 +58,9 @@ __all__ = [
     "TaskLostError",
     "TaskTimeoutError",
     "UnkeyableError",
+    "UnknownSnapshotError",
     "UnknownTaskError",
+    "UnsavableError",
     "UnstorableError",
     "memo",
     "open_store",

@@ -18,6 +18,7 @@ ORDER = [
     "policy",
     "codec",
     "store.entry",
+    "store.advice",
     "store.disk",
     "store.behind",
     "store",
@@ -38,7 +39,18 @@ ORDER = [
     "options",
     "tasks",
     "decorators",
+    "journal.records",
+    "journal.manifest",
+    "journal.database",
+    "journal.blobs",
+    "journal.rows",
+    "journal.recorder",
+    "journal.lease",
+    "journal.journal",
+    "journal",
     "",
+    "flows",
+    "flows.linear",
 ]
 PURE = ["graph", "version", "plan"]
 PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}
