@@ -42,6 +42,7 @@ ORDER = [
     "journal.records",
     "journal.manifest",
     "journal.database",
+    "journal.values",
     "journal.blobs",
     "journal.rows",
     "journal.recorder",
@@ -50,6 +51,10 @@ ORDER = [
     "journal",
     "",
     "flows",
+    "flows.linear.handler",
+    "flows.linear.steps",
+    "flows.linear.parts",
+    "flows.linear.flow",
     "flows.linear",
 ]
 PURE = ["graph", "version", "plan"]

@@ -6,7 +6,7 @@ writers share a lock that the sweep for leftovers needs alone.
 
 Must not know: snapshots, flows.
 
-Next: journal/journal.py
+Next: journal/rows.py
 """
 
 from __future__ import annotations
@@ -19,49 +19,15 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any, final
 
-from checkpoint.codec import Codec, Frame, decode, dump_by_value, encode, verify
-from checkpoint.errors import DamagedEntryError, UnstorableError
+from checkpoint.codec import Codec, Frame, verify
+from checkpoint.errors import DamagedEntryError
 from checkpoint.journal.database import make_folder, sync_folder
+from checkpoint.journal.values import value_of
 
-__all__ = ["Blobs", "frame_of"]
+__all__ = ["Blobs"]
 
 #: Frames of at least this many bytes are kept in a file of their own.
 LARGE_BYTES = 128 * 1024
-
-
-@final
-class _DillCodec:
-    """For values that pickle can't turn into bytes, such as locks."""
-
-    name = "dill"
-
-    def encode(self, value: Any) -> bytes:
-        return dump_by_value(value)
-
-    def decode(self, data: bytes) -> Any:
-        import dill
-
-        return dill.loads(data)
-
-
-_DILL = _DillCodec()
-
-
-def frame_of(value: object, what: str) -> Frame:
-    """Return the frame of a value, by pickle or else by dill; one that already is a frame as it is.
-
-    Raises:
-        UnstorableError: neither can do it.
-    """
-    if isinstance(value, Frame):
-        return value
-    try:
-        return encode(value, what)
-    except UnstorableError as error:
-        try:
-            return encode(value, what, codec=_DILL)
-        except UnstorableError:
-            raise error from error.__cause__
 
 
 @final
@@ -142,15 +108,8 @@ class Blobs:
             DamagedEntryError: its bytes are not those that were written.
             FileNotFoundError: its file is gone.
         """
-        frame, is_mapped = memoryview(bytearray(data or b"")), file is not None
-        if file is not None:
-            frame = self._mapped(file)
-        try:
-            value, found = decode(frame, codec=codec or _DILL, is_mapped=is_mapped)
-        except (ValueError, TypeError, IndexError, OverflowError) as error:
-            if isinstance(error, DamagedEntryError):
-                raise
-            raise DamagedEntryError(f"it cannot be decoded ({error})") from error
+        frame = memoryview(bytearray(data or b"")) if file is None else self._mapped(file)
+        value, found = value_of(frame, codec=codec, is_mapped=file is not None)
         if found != digest:
             raise DamagedEntryError("it holds another value than the one that was written")
         return value

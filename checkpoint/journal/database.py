@@ -5,7 +5,7 @@ never a fresh start. Every commit is on the disk when it returns, except those o
 
 Must not know: what the rows mean.
 
-Next: journal/blobs.py
+Next: journal/values.py
 """
 
 from __future__ import annotations

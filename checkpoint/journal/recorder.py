@@ -18,11 +18,12 @@ from typing import Any, final
 
 from checkpoint.codec import Frame
 from checkpoint.errors import BusyFlowError, UnsavableError, UnstorableError
-from checkpoint.journal.blobs import Blobs, frame_of
+from checkpoint.journal.blobs import Blobs
 from checkpoint.journal.database import Database
 from checkpoint.journal.manifest import Manifest, arrange, compare, digest_of, size_of
 from checkpoint.journal.records import Difference, Run, Snapshot
 from checkpoint.journal.rows import find_snapshot, newest_of, write_parts
+from checkpoint.journal.values import frame_of
 
 __all__ = ["Recorder"]
 
