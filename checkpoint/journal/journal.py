@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, final
 
 from checkpoint.codec import Codec
-from checkpoint.errors import DamagedEntryError, DamagedSnapshotError
+from checkpoint.errors import DamagedEntryError, DamagedSnapshotError, UnknownSnapshotError
 from checkpoint.journal.blobs import Blobs
 from checkpoint.journal.database import Database
 from checkpoint.journal.lease import leased
@@ -234,14 +234,15 @@ class Journal:
             try:
                 with self._database.reading() as sql:
                     manifest = manifest_at(sql, snapshot.id)
+                for key, part in manifest.items():
+                    if part.digest not in checked:
+                        checked[part.digest] = self._check(part.digest)
+                    if (problem := checked[part.digest]) is not None:
+                        damage.append(self._damage(snapshot.id, key, problem))
             except DamagedSnapshotError as error:
                 damage.append(error)
+            except UnknownSnapshotError:  # deleted meanwhile
                 continue
-            for key, part in manifest.items():
-                if part.digest not in checked:
-                    checked[part.digest] = self._check(part.digest)
-                if (problem := checked[part.digest]) is not None:
-                    damage.append(self._damage(snapshot.id, key, problem))
         return damage
 
     def _check(self, digest: bytes) -> Exception | None:

@@ -188,7 +188,7 @@ class Recorder:
         """Make the rows of blobs that are not there yet; return how many bytes these have."""
         frames = {frame.digest: frame for frame in encoded.values()}
         written = 0
-        for digest in {part.digest for part in manifest.values() if part.digest in frames}:
+        for digest in dict.fromkeys(part.digest for part in manifest.values() if part.digest in frames):
             if _blob_of(sql, digest) is None:
                 self._blobs.insert(sql, frames[digest], files.get(digest))
                 written += frames[digest].size
