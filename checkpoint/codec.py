@@ -34,7 +34,7 @@ import xxhash
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
 
-__all__ = ["Codec", "Frame", "check_codec", "decode", "encode", "read_head", "verify"]
+__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "read_head", "verify"]
 
 _MAGIC = b"\x93CKP"
 _VERSION = 1

@@ -7,27 +7,55 @@ Next: journal/blobs.py
 
 from __future__ import annotations
 
+import copyreg
+import io
+import pickle
+import types
 from typing import Any, final
 
-from checkpoint.codec import Codec, Frame, decode, dump_by_value, encode
+from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode
 from checkpoint.errors import UnstorableError
 
 __all__ = ["frame_of", "value_of"]
 
 
+#: What pickle itself finds by its name.
+_BY_NAME = (type, types.FunctionType)
+
+
+class _DillPickler(Pickler):
+    """Hands every object that refuses to be pickled to dill, and no other."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object, NotImplemented for the ordinary way."""
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented or isinstance(obj, _BY_NAME) or type(obj) in copyreg.dispatch_table:
+            return reduced
+        try:
+            return obj.__reduce_ex__(5)
+        except TypeError:
+            return _load_dill, (dump_by_value(obj),)
+
+
+def _load_dill(data: bytes) -> Any:
+    import dill
+
+    return dill.loads(data)
+
+
 @final
 class _DillCodec:
-    """For values that pickle can't turn into bytes, such as locks."""
+    """For values that hold something that pickle can't turn into bytes, such as a lock."""
 
     name = "dill"
 
     def encode(self, value: Any) -> bytes:
-        return dump_by_value(value)
+        file = io.BytesIO()
+        _DillPickler(file, 5).dump(value)
+        return file.getvalue()
 
     def decode(self, data: bytes) -> Any:
-        import dill
-
-        return dill.loads(data)
+        return pickle.loads(data)
 
 
 _DILL = _DillCodec()

@@ -9,11 +9,10 @@ Next: flows/linear/__init__.py
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, overload
 
 from checkpoint.errors import (
@@ -32,6 +31,7 @@ from checkpoint.flows.linear.steps import (
     difference_between,
     loaders_to_run,
     place_of,
+    takes_two,
 )
 from checkpoint.journal import Recorder, Snapshot, journal_at
 from checkpoint.store import Store
@@ -51,6 +51,8 @@ class _Start:
     state: State | None
     #: The newest snapshot of that index, if any: it has the data, and a new run follows it.
     snapshot: Snapshot | None
+    #: The state comes from the journal, and the handler doesn't have it.
+    is_restored: bool = False
 
 
 class CheckpointFlow:
@@ -99,23 +101,31 @@ class CheckpointFlow:
     # --- steps ---
 
     @overload
-    def add_step(self, load: Callable[[State, Data], object], /) -> Step: ...
+    def add_step(self, function: Callable[[State, Data], object], /) -> Step: ...
     @overload
     def add_step(
         self,
+        load: Callable[[State], Data | None] | None,
+        save: Callable[[State, Data], object] | None = None,
+        /,
+    ) -> Callable[[Callable[[State, Data], object]], Step]: ...
+    @overload
+    def add_step(
+        self,
+        *,
         load: Callable[[State], Data | None] | None = None,
         save: Callable[[State, Data], object] | None = None,
     ) -> Callable[[Callable[[State, Data], object]], Step]: ...
-    def add_step(self, load: Any = None, save: Any = None) -> Any:
+    def add_step(self, first: Any = None, save: Any = None, *, load: Any = None) -> Any:
         """Add the decorated function as the last step; with or without parentheses.
 
         Args:
             load: called with the state before the step, where the load policy says so; returns a dict for the data.
             save: called with state and data after the step.
         """
-        if save is None and _takes_two(load):
-            return self._added(load, None, None)
-        return lambda function: self._added(function, load, save)
+        if save is None and load is None and takes_two(first):
+            return self._added(first, None, None)
+        return lambda function: self._added(function, first if load is None else load, save)
 
     def _added(self, function: Any, load: Any, save: Any) -> Step:
         self.fs.append(Step(function, load, save))
@@ -183,21 +193,33 @@ class CheckpointFlow:
             self._execute(recorder, start.index, state, {} if data is None else data, loads)
 
     def _execute(self, recorder: Recorder, start: int, state: State, data: Data, loads: list[bool]) -> None:
+        if start == len(self.fs):  # steps that were still to come are no longer there
+            self._keep(recorder, start, state, data)
         for index, step in enumerate(self.fs[start:], start):
             step(state, loads[index], data)
-            is_last = index + 1 == len(self.fs)
-            kept = {**state, INDEX: 0 if is_last else index + 1}
-            snapshot = recorder.append(
-                parts_of(kept, data if self._keeps_data else {}, self.name),
-                index=index + 1,
-                step=self.step_names[index],
-                status=_FINISHED if is_last else "running",
-                metadata={"has_data": self._keeps_data},
-                name=str,
-            )
-            self.handler.write(kept)
-            self.journal.mark_exported(snapshot)
-            state[INDEX] = kept[INDEX]
+            self._keep(recorder, index + 1, state, data)
+
+    def _keep(self, recorder: Recorder, complete: int, state: State, data: Data) -> None:
+        """Keep a step boundary: in the journal, then in the handler."""
+        is_last = complete == len(self.fs)
+        kept = {**state, INDEX: 0 if is_last else complete}
+        snapshot = recorder.append(
+            self._parts(kept, data),
+            index=complete,
+            step=self.step_names[complete - 1],
+            status=_FINISHED if is_last else "running",
+            metadata={"has_data": self._keeps_data},
+            name=str,
+        )
+        self._export(snapshot, kept)
+        state[INDEX] = kept[INDEX]
+
+    def _export(self, snapshot: Snapshot, state: State) -> None:
+        self.handler.write(state)
+        self.journal.mark_exported(snapshot)
+
+    def _parts(self, state: State, data: Data) -> dict[str, object]:
+        return parts_of(state, data if self._keeps_data else {}, self.name)
 
     # --- where to start ---
 
@@ -214,7 +236,7 @@ class CheckpointFlow:
             if isinstance(checkpoint, int) and 0 <= checkpoint < len(self.fs):
                 return _Start(int(checkpoint), state, self._newest_at(int(checkpoint)))
             text = f"flow {self.name} has no step {checkpoint!r}; it starts where it would without checkpoint="
-            warnings.warn(text, FlowWarning, stacklevel=4)
+            warnings.warn(text, FlowWarning, stacklevel=3)
         if index == 0:
             return _Start(0, state, None)
         if newest is None:
@@ -230,7 +252,8 @@ class CheckpointFlow:
         if snapshot.flow != self.name:
             raise ValueError(f"snapshot {snapshot.id} is one of flow {snapshot.flow}, not of {self.name}")
         state, _ = split_parts(self.journal.state(snapshot.id))
-        return self._start_at(snapshot.index, self._names_in(snapshot), state, snapshot, on_change)
+        start = self._start_at(snapshot.index, self._names_in(snapshot), state, snapshot, on_change)
+        return start if start is _FRESH else replace(start, is_restored=True)
 
     def _start_at(
         self, index: int, saved: list[str], state: State | None, snapshot: Snapshot | None, on_change: str
@@ -242,7 +265,8 @@ class CheckpointFlow:
                 raise ChangedFlowError(self.name, tuple(saved), tuple(current), difference)
             if on_change == "restart":
                 return _FRESH
-            return _Start(place_of(saved, index, current), state, snapshot)
+            place = place_of(saved, index, current)
+            return _Start(place, {**(state or {}), INDEX: place}, snapshot, is_restored=True)
         if index >= len(current):  # it had finished
             return _Start(0, state, None)
         is_there = snapshot is not None and snapshot.index == index
@@ -331,26 +355,30 @@ class CheckpointFlow:
     def _recorder(self, start: _Start, state: State, data: Data) -> Recorder:
         """Return what appends to the interrupted run or to a new one, whose first snapshot is made here."""
         names, source = self.step_names, start.snapshot
-        parts, status = parts_of(state, data if self._keeps_data else {}, self.name), "running"
-        is_resumed = (
-            source is not None
-            and (source.index, source.status != _FINISHED) == (start.index, True)
-            and source == self.journal.newest(self.name)
-            and self._names_in(source) == names
-        )
-        if is_resumed and source is not None:
+        parts, status = self._parts(state, data), "running"
+        if source is not None and self._can_go_on(source, start.index):
             recorder, status = self.journal.resume(source.run), "edited"
-            if not recorder.difference(parts, str):
-                return recorder
         else:
             recorder = self.journal.begin(self.name, source=source, metadata={"steps": names})
-        step = names[start.index - 1] if start.index else None
-        has_data = self._keeps_data and (source is not None and bool(source.metadata.get("has_data")))
-        recorder.append(
-            parts, index=start.index, step=step, status=status, metadata={"has_data": has_data}, is_exported=True,
-            name=str,
-        )  # fmt: skip
+        if status == "running" or recorder.difference(parts, str):
+            recorder.append(
+                parts,
+                index=start.index,
+                step=names[start.index - 1] if start.index else None,
+                status=status,
+                metadata={"has_data": self._keeps_data and source is not None and source.metadata.get("has_data")},
+                is_exported=not start.is_restored,
+                name=str,
+            )
+        if start.is_restored and recorder.newest is not None:
+            self._export(recorder.newest, {**state, INDEX: start.index} if start.index else state)
         return recorder
+
+    def _can_go_on(self, snapshot: Snapshot, index: int) -> bool:
+        """Tell whether a snapshot is where the newest run was interrupted, at this index and with these steps."""
+        newest = self.journal.newest(self.name)
+        is_there = newest is not None and newest.id == snapshot.id and snapshot.index == index
+        return is_there and snapshot.status != _FINISHED and self._names_in(snapshot) == self.step_names
 
 
 _FRESH = _Start(0, None, None)
@@ -368,12 +396,3 @@ def _current_state(start: _Start, given: State | None) -> State:
         given.clear()
         given.update(start.state)
     return given
-
-
-def _takes_two(function: Any) -> bool:
-    """Tell a step, which is called with state and data, from a loader, which is called with the state."""
-    try:
-        inspect.signature(function).bind(None, None)
-    except (TypeError, ValueError):
-        return False
-    return True

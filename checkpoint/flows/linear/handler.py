@@ -98,7 +98,7 @@ class LocalStateHandler:
         try:
             frame = frame_of(state, "state", head=[platform.python_version()])
         except UnstorableError as error:
-            raise UnsavableError(self.path, f"state{error.where}", error.reason) from error
+            raise self._unsavable(state, error) from error
         target = os.path.realpath(self.path)
         temporary = f"{target}.{os.getpid()}.tmp"
         try:
@@ -116,6 +116,14 @@ class LocalStateHandler:
             if isinstance(error, OSError):
                 raise self._failed(error, advice_on(error, "file")) from error
             raise
+
+    def _unsavable(self, state: dict[Any, Any], error: UnstorableError) -> UnsavableError:
+        for key, value in state.items():
+            try:
+                frame_of(value, "value")
+            except UnstorableError as inner:
+                return UnsavableError(self.path, f"state[{key!r}]{inner.where}", inner.reason)
+        return UnsavableError(self.path, f"state{error.where}", error.reason)
 
     def clear(self) -> None:
         """Remove the file."""

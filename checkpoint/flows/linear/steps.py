@@ -8,10 +8,11 @@ Next: flows/linear/parts.py
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, final
 
-__all__ = ["LoadPolicy", "Step", "difference_between", "loaders_to_run", "place_of"]
+__all__ = ["LoadPolicy", "Step", "difference_between", "loaders_to_run", "place_of", "takes_two"]
 
 State = dict[Any, Any]
 Data = dict[Any, Any]
@@ -63,6 +64,15 @@ class Step:
         loaded = None if self.load is None else self.load(state)
         if loaded is not None:
             data.update(loaded)
+
+
+def takes_two(function: Any) -> bool:
+    """Tell a step, which is called with state and data, from a loader, which is called with the state."""
+    try:
+        inspect.signature(function).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def loaders_to_run(policy: object, start: int, count: int, *, has_data: bool) -> list[bool]:
