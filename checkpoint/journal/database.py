@@ -26,11 +26,14 @@ __all__ = ["Database", "make_folder", "sync_folder"]
 SCHEMA = 1
 _NAME = "journal.db"
 _TABLES = """
+CREATE TABLE flow(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE run(
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, flow TEXT NOT NULL, source INTEGER,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    flow INTEGER NOT NULL REFERENCES flow(number), source INTEGER,
     started_at REAL NOT NULL, metadata TEXT NOT NULL);
 CREATE TABLE snapshot(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run(number), parent INTEGER, step TEXT,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL REFERENCES run(number),
+    flow INTEGER NOT NULL REFERENCES flow(number), parent INTEGER, step TEXT,
     position INTEGER NOT NULL, status TEXT NOT NULL, stored_at REAL NOT NULL, size INTEGER NOT NULL,
     written INTEGER NOT NULL, is_exported INTEGER NOT NULL, metadata TEXT NOT NULL,
     base INTEGER REFERENCES snapshot(id), weight INTEGER NOT NULL, digest BLOB NOT NULL);
@@ -40,7 +43,8 @@ CREATE TABLE part(
     snapshot INTEGER NOT NULL REFERENCES snapshot(id), key TEXT NOT NULL, place INTEGER,
     blob INTEGER REFERENCES blob(id), PRIMARY KEY(snapshot, key)) WITHOUT ROWID;
 CREATE INDEX run_flow ON run(flow);
-CREATE INDEX snapshot_run ON snapshot(run, id);
+CREATE INDEX snapshot_run ON snapshot(run);
+CREATE INDEX snapshot_flow ON snapshot(flow);
 CREATE INDEX snapshot_base ON snapshot(base) WHERE base IS NOT NULL;
 CREATE INDEX part_blob ON part(blob);
 """

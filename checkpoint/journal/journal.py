@@ -166,13 +166,12 @@ class Journal:
             metadata: keys and values that the snapshot's own metadata must have.
             limit: how many at most.
         """
-        given = {"run.flow =": flow, "run.id =": run, "step =": step, "position =": index, "status =": status,
-                 "stored_at >=": since, "stored_at <=": until}  # fmt: skip
-        conditions: dict[str, object] = {text: value for text, value in given.items() if value is not None}
+        given = {"flow": flow, "run": run, "step": step, "index": index, "status": status, "since": since,
+                 "until": until}  # fmt: skip
         wanted = dict(metadata or {})
         found: list[Snapshot] = []
         with self._database.reading() as sql:
-            for snapshot in select_snapshots(sql, conditions, is_newest_first=newest_first):
+            for snapshot in select_snapshots(sql, given, is_newest_first=newest_first):
                 if limit is not None and len(found) >= limit:
                     break
                 if all(key in snapshot.metadata and snapshot.metadata[key] == wanted[key] for key in wanted):
@@ -269,6 +268,7 @@ class Journal:
             for snapshot in sorted(gone, reverse=True):
                 _delete(sql, snapshot, gone)
             sql.execute("DELETE FROM run WHERE number NOT IN (SELECT run FROM snapshot)")
+            sql.execute("DELETE FROM flow WHERE number NOT IN (SELECT flow FROM run)")
             files = self._blobs.collect(sql)
         self._blobs.remove(files)
         self._tidy()

@@ -78,7 +78,8 @@ class Recorder:
             Encodes every value. Writes those that changed, and about 200 bytes.
         """
         frames = self._encode(state, name)
-        return self._commit(list(state), frames, (step, index, status), metadata, is_exported)
+        columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
+        return self._commit(list(state), frames, columns, metadata)
 
     def update(
         self,
@@ -100,7 +101,8 @@ class Recorder:
         frames = self._encode(changes, name)
         keys = [key for key in self._manifest if key not in gone]
         keys += [key for key in changes if key not in self._manifest or key in gone]
-        return self._commit(keys, frames, (step, index, status), metadata, is_exported)
+        columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
+        return self._commit(keys, frames, columns, metadata)
 
     def difference(self, state: Mapping[str, object], name: Callable[[str], str] = repr) -> Difference:
         """Return how a state differs from the newest snapshot; encodes it and writes nothing."""
@@ -129,9 +131,8 @@ class Recorder:
         self,
         keys: list[str],
         encoded: Mapping[str, Frame],
-        columns: tuple[str | None, int, str],
+        columns: Mapping[str, object],
         metadata: Mapping[str, Any] | None,
-        is_exported: bool,
     ) -> Snapshot:
         text = json.dumps(dict(metadata or {}), allow_nan=False)
         manifest = self._arranged(keys, encoded)
@@ -142,45 +143,43 @@ class Recorder:
         changed = {key: part for key, part in manifest.items() if self._manifest.get(key) != part}
         removed = tuple(key for key in self._manifest if key not in manifest)
         weight = self._weight + 1 + len(changed) + len(removed)
-        is_full = self.newest is None or weight > len(manifest) + _SPARE_ROWS
+        base = None if self.newest is None or weight > len(manifest) + _SPARE_ROWS else self.newest.id
         with self._database.explained(), self._blobs.writing(missing) as files, self._database.writing() as sql:
-            number = self._run_number(sql)
-            written = self._insert_blobs(sql, manifest, encoded, files)
-            values = (
-                number, self.newest.id if self.newest else None, *columns, time.time(), size_of(manifest), written,
-                is_exported, text, None if is_full or self.newest is None else self.newest.id,
-                0 if is_full else weight, digest_of(manifest),
-            )  # fmt: skip
+            values: dict[str, object] = {**self._run_and_flow(sql), **columns, "metadata": text}
+            values["parent"] = None if self.newest is None else self.newest.id
+            values |= {"stored_at": time.time(), "size": size_of(manifest), "digest": digest_of(manifest)}
+            values |= {"written": self._insert_blobs(sql, manifest, encoded, files)}
+            values |= {"base": base, "weight": 0 if base is None else weight}
             cursor = sql.execute(
-                "INSERT INTO snapshot(run, parent, step, position, status, stored_at, size, written, is_exported,"
-                f" metadata, base, weight, digest) VALUES ({', '.join('?' * len(values))})",
-                values,
+                f"INSERT INTO snapshot({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
             )
             snapshot = int(cursor.lastrowid or 0)
-            if is_full:
+            if base is None:
                 write_parts(sql, snapshot, manifest)
             else:
                 write_parts(sql, snapshot, changed, removed)
             newest = find_snapshot(sql, snapshot)
-        self._manifest, self._weight, self.newest = manifest, 0 if is_full else weight, newest
+        self._manifest, self._weight, self.newest = manifest, 0 if base is None else weight, newest
         return newest
 
-    def _run_number(self, sql: sqlite3.Connection) -> int:
-        """Return the number of the run's row, made if this is its first snapshot; check that nobody else wrote."""
+    def _run_and_flow(self, sql: sqlite3.Connection) -> dict[str, int]:
+        """Return the numbers of the run and its flow, made for its first snapshot; see that nobody else wrote."""
         run, newest = self.run, self.newest
-        rows = sql.execute("SELECT number FROM run WHERE id = ?", (run.id,)).fetchall()
         is_known = newest is not None and newest.run == run.id
         if newest_of(sql, run.id) != (newest.id if newest is not None and is_known else None):
             raise BusyFlowError(run.flow, f"another program, which has gone on with run {run.id} meanwhile")
         if newest is not None:
             find_snapshot(sql, newest.id)
-        if rows:
-            return int(rows[0][0])
-        cursor = sql.execute(
-            "INSERT INTO run(id, flow, source, started_at, metadata) VALUES (?, ?, ?, ?, ?)",
-            (run.id, run.flow, run.source, run.started_at, json.dumps(dict(run.metadata), allow_nan=False)),
-        )
-        return int(cursor.lastrowid or 0)
+        if not is_known:
+            sql.execute("INSERT INTO flow(name) VALUES (?) ON CONFLICT DO NOTHING", (run.flow,))
+            sql.execute(
+                "INSERT INTO run(id, flow, source, started_at, metadata)"
+                " SELECT ?, number, ?, ?, ? FROM flow WHERE name = ?",
+                (run.id, run.source, run.started_at, json.dumps(dict(run.metadata), allow_nan=False), run.flow),
+            )
+        ((number, flow),) = sql.execute("SELECT number, flow FROM run WHERE id = ?", (run.id,)).fetchall()
+        return {"run": number, "flow": flow}
 
     def _insert_blobs(
         self, sql: sqlite3.Connection, manifest: Manifest, encoded: Mapping[str, Frame], files: Mapping[bytes, str]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from checkpoint.errors import DamagedSnapshotError, UnknownSnapshotError
@@ -29,10 +29,11 @@ __all__ = [
 
 ADVICE = "start from another snapshot, or start afresh"
 
-_RUN = "SELECT id, flow, source, started_at, metadata FROM run"
+_RUN = "SELECT id, flow.name, source, started_at, metadata FROM run JOIN flow ON flow.number = run.flow"
 _SNAPSHOT = (
-    "SELECT snapshot.id, run.id, run.flow, snapshot.parent, step, position, status, stored_at, size, written,"
+    "SELECT snapshot.id, run.id, flow.name, snapshot.parent, step, position, status, stored_at, size, written,"
     " is_exported, snapshot.metadata FROM snapshot JOIN run ON run.number = snapshot.run"
+    " JOIN flow ON flow.number = snapshot.flow"
 )
 _COLUMNS = ("id", "run", "flow", "parent", "step", "index", "status", "stored_at", "size", "written")
 _CHAIN = """
@@ -72,8 +73,8 @@ def find_run(sql: sqlite3.Connection, run: str) -> Run:
 
 def select_runs(sql: sqlite3.Connection, flow: str | None) -> list[Run]:
     """Return runs in the order of their beginning."""
-    where, values = ("", ()) if flow is None else (" WHERE flow = ?", (flow,))
-    return [_run_of(row) for row in sql.execute(f"{_RUN}{where} ORDER BY number", values)]
+    where, values = ("", ()) if flow is None else (" WHERE flow.name = ?", (flow,))
+    return [_run_of(row) for row in sql.execute(f"{_RUN}{where} ORDER BY run.number", values)]
 
 
 def find_snapshot(sql: sqlite3.Connection, snapshot: int) -> Snapshot:
@@ -91,14 +92,27 @@ def newest_of(sql: sqlite3.Connection, run: str) -> int | None:
     return None if found is None else int(found)
 
 
+#: Conditions on a snapshot, by what is given for them.
+_CONDITIONS = {
+    "flow": "snapshot.flow = (SELECT number FROM flow WHERE name = ?)",
+    "run": "snapshot.run = (SELECT number FROM run WHERE id = ?)",
+    "step": "step = ?",
+    "index": "position = ?",
+    "status": "status = ?",
+    "since": "stored_at >= ?",
+    "until": "stored_at <= ?",
+}
+
+
 def select_snapshots(
-    sql: sqlite3.Connection, conditions: dict[str, object], *, is_newest_first: bool
+    sql: sqlite3.Connection, given: Mapping[str, object], *, is_newest_first: bool
 ) -> Iterator[Snapshot]:
-    """Yield the snapshots that meet conditions such as {"run.flow =": name}, in the order of commits."""
-    where = " AND ".join(f"{condition} ?" for condition in conditions)
+    """Yield the snapshots that meet the conditions for which something is given, in the order of commits."""
+    values = {name: value for name, value in given.items() if value is not None}
+    where = " AND ".join(_CONDITIONS[name] for name in values)
     order = "DESC" if is_newest_first else "ASC"
     query = f"{_SNAPSHOT}{' WHERE ' if where else ''}{where} ORDER BY snapshot.id {order}"
-    return map(_snapshot_of, sql.execute(query, tuple(conditions.values())))
+    return map(_snapshot_of, sql.execute(query, tuple(values.values())))
 
 
 def manifest_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
