@@ -688,6 +688,21 @@ def test_a_step_may_be_added_twice() -> None:
     assert {"checkpoint_index": 1} == ran[-1]
 
 
+def test_a_step_of_another_flow_can_be_added() -> None:
+    """With the loader and saver that it has, or others."""
+    one, other = CheckpointFlow("one.pkl"), CheckpointFlow("other.pkl")
+    seen_data: Log = []
+
+    @one.add_step(load=lambda state: {"x": 1})
+    def step(state: State, data: State) -> None:
+        seen_data.append(dict(data))
+
+    other.add_step(step)
+    other.add_step(load=lambda state: {"x": 2})(step)
+    other.run({}, "always")
+    assert [{"x": 1}, {"x": 2}] == seen_data
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------
 
 
@@ -862,6 +877,17 @@ def test_a_damaged_file_is_reported(damage: Callable[[bytes], bytes]) -> None:
     flow.run(checkpoint=flow.history()[-1])
     assert ["q", "r", "save r"] == order(log)
     assert {"a": 1, "by p": 2, "checkpoint_index": 1} == seen(log, "q")
+
+
+def test_functions_of_another_python_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their byte code would crash it: the file is refused. Plain data of another Python are read. [G35]"""
+    with monkeypatch.context() as patch:
+        patch.setattr("checkpoint.journal.values.PYTHON", "3.8")
+        LocalStateHandler("plain.pkl").write({"a": [1]})
+        LocalStateHandler("function.pkl").write({"f": lambda: 1})
+    assert {"a": [1]} == LocalStateHandler("plain.pkl").read()
+    with pytest.raises(DamagedSnapshotError, match=r"holds functions that Python 3\.8 saved and"):
+        LocalStateHandler("function.pkl").read()
 
 
 def test_a_damaged_journal_is_reported(store: Path) -> None:
