@@ -973,6 +973,50 @@ def test_a_kill_between_any_two_writes_redoes_no_complete_step(side: str, place:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def break_write(flow: CheckpointFlow) -> None:
+    """Let the disk fail under the handler of a flow."""
+
+    def fail_to_write(state: State) -> None:
+        raise StoreError("state.pkl", "No space left on device", "free some space")
+
+    flow.handler.write = fail_to_write  # type: ignore[method-assign]
+
+
+def test_a_file_that_was_not_written_is_made_up_for() -> None:
+    """The next run writes it before it does anything else, so that what is edited afterwards counts. [G29, G35]"""
+    flow = flow_of([])
+    break_write(flow)
+    with pytest.raises(StoreError, match="free some space"):
+        flow.run({"a": 1})
+    assert not Path("state.pkl").exists()
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow_of([]).check_point()
+    flow = fail(log := [])
+    assert ["q"] == order(log)
+    flow.handler.write({**flow.handler.read(), "a": "edited"})
+    flow_of(log).run()
+    assert "edited" == seen(log, "q")["a"]
+
+
+def test_a_start_from_the_past_is_resumed_where_it_was() -> None:
+    """Also if it is cut off before the file has the state that was brought back. [G33, G35]"""
+    flow_of([]).run({"a": 1})
+    flow = flow_of(log := [])
+    break_write(flow)
+    with pytest.raises(StoreError):
+        flow.run(checkpoint="r")
+    assert [] == log
+    flow_of(log).run({"b": 2})
+    assert ["load r", "r", "save r"] == order(log)
+    assert (1, 2) == (seen(log, "r")["a"], seen(log, "r")["checkpoint_index"])
+    flow = flow_of([], broken="q")
+    with pytest.raises(ZeroDivisionError):
+        flow.run(checkpoint="q")
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow.handler.read()
+    log.clear()
+    flow_of(log).run({"b": 2})
+    assert ["q", "r", "save r"] == order(log)
+
+
 LOOP = """
     import os, sys
     import numpy
