@@ -815,6 +815,8 @@ def test_changed_steps_can_be_matched_by_name(names: str, ran: str) -> None:
     flow = flow_of(log, names=names)
     flow.run({"a": 1}, on_change="ignore")
     assert list(ran) == [name for name in order(log) if len(name) == 1]
+    if ran:
+        assert names.index(ran[0]) == seen(log, ran[0])["checkpoint_index"]
     log.clear()
     flow.run({"a": 1})
     assert list(names) == [name for name in order(log) if len(name) == 1]
