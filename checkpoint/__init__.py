@@ -6,12 +6,16 @@ best read next; errors.py is the first.
 
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BusyFlowError,
+    ChangedFlowError,
     CheckpointError,
     CodeChangedWarning,
     CycleError,
     DamagedEntryError,
     DamagedEntryWarning,
+    DamagedSnapshotError,
     FileChangedError,
+    FlowWarning,
     MutatedInputError,
     NotCachedError,
     StoreError,
@@ -19,7 +23,9 @@ from checkpoint.errors import (
     TaskLostError,
     TaskTimeoutError,
     UnkeyableError,
+    UnknownSnapshotError,
     UnknownTaskError,
+    UnsavableError,
     UnseenCodeWarning,
     UnstorableError,
 )
@@ -37,16 +43,20 @@ from checkpoint.worker import task_directory
 __version__ = "0.1.0"
 
 __all__ = [
+    "BusyFlowError",
     "CachedCall",
+    "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
     "Cue",
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
+    "DamagedSnapshotError",
     "ExecutorTraits",
     "File",
     "FileChangedError",
+    "FlowWarning",
     "Forecast",
     "Lineage",
     "MutatedInputError",
@@ -60,7 +70,9 @@ __all__ = [
     "TaskLostError",
     "TaskTimeoutError",
     "UnkeyableError",
+    "UnknownSnapshotError",
     "UnknownTaskError",
+    "UnsavableError",
     "UnseenCodeWarning",
     "UnstorableError",
     "forecast",

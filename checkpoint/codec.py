@@ -34,7 +34,7 @@ import xxhash
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
 
-__all__ = ["Codec", "Frame", "check_codec", "decode", "encode", "read_head"]
+__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "read_head", "verify"]
 
 _MAGIC = b"\x93CKP"
 _VERSION = 1
@@ -393,7 +393,7 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
     """Return the value of a frame and its digest.
 
     Args:
-        frame: the bytes of the whole frame; large buffers of the value refer to them, read-only.
+        frame: the bytes of the whole frame; large buffers of the value refer to them, and are as writable as they.
         codec: the task's own codec, used where the frame names it.
         is_mapped: the frame is a map of a file: its large buffers are not read here, so they are not verified
             (their length is), and opening costs the same for any size.
@@ -401,6 +401,21 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded.
     """
+    name, stream, buffers, digest = _checked(frame, is_mapped)
+    return _load(name, stream, buffers, codec), digest
+
+
+def verify(frame: _Bytes) -> bytes:
+    """Return the digest of a frame's value after comparing all its bytes with their digests; decodes nothing.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written.
+    """
+    return _checked(frame, is_mapped=False)[3]
+
+
+def _checked(frame: _Bytes, is_mapped: bool) -> tuple[str, memoryview, list[memoryview], bytes]:
+    """Return the codec's name, the pickle, the large buffers and the digest of what a frame holds."""
     header = _Header(memoryview(frame))
     body = header.body
     if header.is_compressed:
@@ -420,8 +435,7 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
     is_read_lazily = is_mapped and not header.is_compressed
     if position != len(body) or not (is_read_lazily or _digest_of(buffers) == header.buffers_digest):
         raise DamagedEntryError("its arrays do not match their digest")
-    value = _load(name, body[stream_start:lead_size], buffers, codec)
-    return value, _combine(header.lead_digest, header.buffers_digest)
+    return name, body[stream_start:lead_size], buffers, _combine(header.lead_digest, header.buffers_digest)
 
 
 def _read_table(body: memoryview) -> tuple[str, int, int, tuple[int, ...]]:
@@ -448,7 +462,7 @@ def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: C
     read: Callable[[bytes], Any]
     try:
         if name == "pickle":
-            return pickle.loads(stream, buffers=[buffer.toreadonly() for buffer in buffers])
+            return pickle.loads(stream, buffers=buffers)
         if codec is not None and codec.name == name:
             read = codec.decode
         elif name == JsonCodec.name:

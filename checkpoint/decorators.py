@@ -2,7 +2,7 @@
 
 `observe/` shows runs, and is nobody's foundation.
 
-Next: targets.py
+Next: journal/records.py
 """
 
 from __future__ import annotations

@@ -11,12 +11,16 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BusyFlowError",
+    "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
+    "DamagedSnapshotError",
     "FileChangedError",
+    "FlowWarning",
     "MutatedInputError",
     "NotCachedError",
     "StoreError",
@@ -24,7 +28,9 @@ __all__ = [
     "TaskLostError",
     "TaskTimeoutError",
     "UnkeyableError",
+    "UnknownSnapshotError",
     "UnknownTaskError",
+    "UnsavableError",
     "UnseenCodeWarning",
     "UnstorableError",
 ]
@@ -178,6 +184,78 @@ class MutatedInputError(CheckpointError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.call} changed {self.what}, which it was given; work on a copy and return that"
+
+
+class UnsavableError(CheckpointError, TypeError):
+    """A part of a flow's state cannot be turned into bytes; what was saved before is untouched.
+
+    Attributes: `flow`, `key` (of the part), `reason`.
+    """
+
+    def __init__(self, flow: str, key: str, reason: str) -> None:
+        super().__init__(flow, key, reason)
+        self.flow, self.key, self.reason = flow, key, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key} of flow {self.flow} cannot be saved: {self.reason}; remove it before the step ends, or "
+            "keep plain data in its place (what was saved before is untouched)"
+        )
+
+
+class DamagedSnapshotError(CheckpointError, ValueError):
+    """What was saved of a flow is not what was written. Attributes: `place`, `reason`, `advice`."""
+
+    def __init__(self, place: str, reason: str, advice: str) -> None:
+        super().__init__(place, reason, advice)
+        self.place, self.reason, self.advice = place, reason, advice
+
+    def __str__(self) -> str:
+        return f"{self.place} is damaged: {self.reason}; {self.advice}"
+
+
+class UnknownSnapshotError(CheckpointError, LookupError):
+    """There is no such run or snapshot, or no longer. Attributes: `wanted`, `advice`."""
+
+    def __init__(self, wanted: str, advice: str) -> None:
+        super().__init__(wanted, advice)
+        self.wanted, self.advice = wanted, advice
+
+    def __str__(self) -> str:
+        return f"there is no {self.wanted}; {self.advice}"
+
+
+class ChangedFlowError(CheckpointError, ValueError):
+    """A flow that is to be resumed has other steps than the one that was saved.
+
+    Attributes: `flow`, `saved` and `current` (names of the steps), `difference` (in words).
+    """
+
+    def __init__(self, flow: str, saved: tuple[str, ...], current: tuple[str, ...], difference: str) -> None:
+        super().__init__(flow, saved, current, difference)
+        self.flow, self.saved, self.current, self.difference = flow, saved, current, difference
+
+    def __str__(self) -> str:
+        return (
+            f"flow {self.flow} was saved with the steps {', '.join(self.saved)} and now has "
+            f"{', '.join(self.current) or 'none'}: {self.difference}; restore its steps, or run it with "
+            'on_change="ignore" to go on by name, or with on_change="restart"'
+        )
+
+
+class BusyFlowError(CheckpointError, RuntimeError):
+    """Somebody else runs this flow, or has run it on meanwhile. Attributes: `flow`, `holder` (who, since when)."""
+
+    def __init__(self, flow: str, holder: str) -> None:
+        super().__init__(flow, holder)
+        self.flow, self.holder = flow, holder
+
+    def __str__(self) -> str:
+        return f"flow {self.flow} is being run by {self.holder}; wait for its end, or end it"
+
+
+class FlowWarning(UserWarning):
+    """A flow was asked for something that it doesn't do, and goes on as if it had not been asked."""
 
 
 class CodeChangedWarning(UserWarning):

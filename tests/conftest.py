@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import checkpoint.journal
 import checkpoint.store
 
 
@@ -20,6 +21,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("CP_ON_CHANGE", raising=False)
     monkeypatch.chdir(tmp_path)
     yield folder
+    checkpoint.journal.journal_at().close()
     checkpoint.store.current_store().close()
 
 

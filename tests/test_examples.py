@@ -155,3 +155,34 @@ def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: 
         assert found > 0
     if name == "binomials":  # it clears its results first, so all of its lines are the same
         assert undisturbed == final
+
+
+def test_linear_fits_once_although_its_last_step_fails(store: Path, tmp_path: Path) -> None:
+    """Killed after the failure, the example goes on with the evaluation alone, to the same result."""
+    undisturbed = output_of("linear", store, tmp_path).splitlines()
+    assert ["load", "fit", "interrupted", "evaluate"] == [line.partition(":")[0] for line in undisturbed]
+    with started("linear", store, tmp_path) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("interrupted"):
+                break
+    again = output_of("linear", store, tmp_path).splitlines()
+    assert undisturbed[4 - len(again) :] == again
+    assert len(again) <= 2 or again == undisturbed  # it may have come to its end before it was killed
+
+
+def test_linear_goes_on_wherever_it_is_killed(store: Path, tmp_path: Path) -> None:
+    """Killed at random moments, the example ends as it does when it is left alone."""
+    chance = random.Random("linear")
+    undisturbed = output_of("linear", tmp_path / "other", tmp_path).splitlines()
+    (tmp_path / "cancer.state").unlink()
+    seen: list[str] = []
+    for _ in range(MOST_KILLS):
+        with started("linear", store, tmp_path) as process:
+            has_ended(process, chance.uniform(0.5, 4))
+            kill_group(process)
+            assert process.stdout is not None
+            seen += process.stdout.read().splitlines()
+    seen += output_of("linear", store, tmp_path).splitlines()
+    assert undisturbed[-1] == seen[-1]
+    assert set(undisturbed) == set(seen)

@@ -91,6 +91,38 @@ ERRORS: list[tuple[checkpoint.CheckpointError, type[Exception], dict[str, Any], 
         {"name": "m.f", "token": "12.0.ab"},
         "task m.f is not defined in this process, or not in the same form; import it first",
     ),
+    (
+        checkpoint.UnsavableError("a.pkl", "state['x']", "cannot pickle 'generator' object"),
+        TypeError,
+        {"flow": "a.pkl", "key": "state['x']", "reason": "cannot pickle 'generator' object"},
+        "state['x'] of flow a.pkl cannot be saved: cannot pickle 'generator' object; remove it before the step ends, "
+        "or keep plain data in its place (what was saved before is untouched)",
+    ),
+    (
+        checkpoint.DamagedSnapshotError("snapshot 3", "it is cut off", "start from another one"),
+        ValueError,
+        {"place": "snapshot 3", "reason": "it is cut off", "advice": "start from another one"},
+        "snapshot 3 is damaged: it is cut off; start from another one",
+    ),
+    (
+        checkpoint.UnknownSnapshotError("snapshot 3", "look at history()"),
+        LookupError,
+        {"wanted": "snapshot 3", "advice": "look at history()"},
+        "there is no snapshot 3; look at history()",
+    ),
+    (
+        checkpoint.ChangedFlowError("a.pkl", ("f", "g"), ("f",), "'g' is missing"),
+        ValueError,
+        {"flow": "a.pkl", "saved": ("f", "g"), "current": ("f",), "difference": "'g' is missing"},
+        "flow a.pkl was saved with the steps f, g and now has f: 'g' is missing; restore its steps, or run it with "
+        'on_change="ignore" to go on by name, or with on_change="restart"',
+    ),
+    (
+        checkpoint.BusyFlowError("a.pkl", "process 12"),
+        RuntimeError,
+        {"flow": "a.pkl", "holder": "process 12"},
+        "flow a.pkl is being run by process 12; wait for its end, or end it",
+    ),
 ]
 each_error = pytest.mark.parametrize(
     ("error", "builtin", "attributes", "text"), ERRORS, ids=[type(case[0]).__name__ for case in ERRORS]

@@ -444,7 +444,7 @@ database.execute("COMMIT")
 
 def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the longest wait, it is a StoreError that tells of the other process."""
-    monkeypatch.setattr(checkpoint.store.disk, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -458,7 +458,7 @@ def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pyte
 
 def test_nothing_is_left_of_a_write_that_found_a_lock(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a large value goes when its row can't be written."""
-    monkeypatch.setattr(checkpoint.store.disk, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -13,7 +13,6 @@ Next: store/behind.py
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import mmap
 import os
@@ -32,6 +31,7 @@ import xxhash
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
+from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 
 __all__ = ["DiskStore", "disk_store"]
@@ -47,8 +47,6 @@ _SETTINGS = {
     "sqlite_auto_vacuum": 2,
     "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
 }
-#: Longest wait for another process's transaction.
-_LOCK_SECONDS = 60
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
@@ -135,7 +133,7 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
     """The DiskCache of one task's folder."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(folder, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
         self._identity = self._identify()
@@ -249,7 +247,7 @@ class DiskStore:
             if isinstance(error, StoreError):
                 raise
             cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
-            raise StoreError(path, f"{cause}", _advice(cause)) from error
+            raise StoreError(path, f"{cause}", advice_on(cause, "cache.db")) from error
 
     @contextlib.contextmanager
     def _transaction(self, task: str) -> Iterator[tuple[Sql, Callable[[str | None], None]]]:
@@ -325,7 +323,7 @@ class DiskStore:
                     continue  # replaced between the two steps: look again
                 frame = b""  # the row is there, its file is not: a damaged entry of no bytes
             except OSError as error:
-                raise StoreError(cache.directory, str(error), _advice(error)) from error
+                raise StoreError(cache.directory, str(error), advice_on(error, "cache.db")) from error
             return entry, memoryview(frame or b""), filename is not None
         return None
 
@@ -481,7 +479,7 @@ def _recorded_name(folder: str) -> str | None:
     file = os.path.join(folder, "cache.db")
     if not os.path.exists(file):
         return None
-    connection = sqlite3.connect(file, timeout=_LOCK_SECONDS)
+    connection = sqlite3.connect(file, timeout=LOCK_SECONDS)
     try:
         rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
         return str(rows[0][0]) if rows else None
@@ -512,17 +510,3 @@ def _unpack(tag: Any) -> Entry | None:
     if not isinstance(tag, bytes) or len(tag) != _TAG.size or tag[0] != _TAG_FORMAT:
         return None
     return Entry(*_TAG.unpack(tag)[1:])
-
-
-def _advice(cause: BaseException) -> str:
-    text = str(cause).lower()
-    number = getattr(cause, "errno", None)
-    if "full" in text or number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "disk i/o" in text:
-        return "free some space, or name another folder with $CP_CACHE_DIR or store="
-    if "readonly" in text or "unable to open" in text or number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make the folder writable for this user, or name another one with $CP_CACHE_DIR or store="
-    if "locked" in text:
-        return f"another process has held its lock for {_LOCK_SECONDS} seconds; end it and run again"
-    if "malformed" in text or "not a database" in text:
-        return "its cache.db is damaged; move the folder away to compute its results again"
-    return "check the folder, or name another one with $CP_CACHE_DIR or store="

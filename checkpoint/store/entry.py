@@ -5,7 +5,7 @@ A key has a row for each edition: a value computed by certain code from certain 
 committed together. Epochs count how often a key, or the whole task, was cleared. Records are texts that are kept
 beside a task's entries: its code at the time, where it ran.
 
-Next: store/disk.py
+Next: store/advice.py
 """
 
 from __future__ import annotations

@@ -1,0 +1,35 @@
+"""Journal: what flows need to go on where they were: runs, snapshots, states, and the right to run a flow.
+
+Must not know: flows. Nothing is created before something is written.
+
+Next: flows/linear/__init__.py
+"""
+
+from __future__ import annotations
+
+import os
+
+from checkpoint.errors import StoreError
+from checkpoint.journal.journal import Journal
+from checkpoint.journal.recorder import Recorder
+from checkpoint.journal.records import Difference, Run, Snapshot
+from checkpoint.store import Store, current_store, store_at
+
+__all__ = ["Difference", "Journal", "Recorder", "Run", "Snapshot", "journal_at"]
+
+_opened: dict[str, Journal] = {}
+
+
+def journal_at(store: str | os.PathLike[str] | Store | None = None) -> Journal:
+    """Return the journal of a store, the same object each time; None is the current store. Creates nothing.
+
+    Raises:
+        StoreError: the store isn't a folder on a disk.
+    """
+    url = (current_store() if store is None else store_at(store)).url
+    if "://" in url:
+        raise StoreError(url, "a journal needs a folder on a local disk", "name one with $CP_CACHE_DIR or store=")
+    folder = os.path.join(url, "checkpoint", ".journal")
+    if folder not in _opened:
+        _opened.setdefault(folder, Journal(folder))
+    return _opened[folder]

@@ -1,0 +1,199 @@
+"""Recorder: appends the snapshots of one run, each in one transaction.
+
+Everything is encoded before anything is written, so a value that can't be encoded leaves the journal as it was. A part
+whose bytes are those of the snapshot before is not written again.
+
+Must not know: what the parts of a state mean to a front-end.
+
+Next: journal/lease.py
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, final
+
+from checkpoint.codec import Frame
+from checkpoint.errors import BusyFlowError, UnsavableError, UnstorableError
+from checkpoint.journal.blobs import Blobs
+from checkpoint.journal.database import Database
+from checkpoint.journal.manifest import Manifest, arrange, compare, digest_of, size_of
+from checkpoint.journal.records import Difference, Run, Snapshot
+from checkpoint.journal.rows import find_snapshot, newest_of, write_parts
+from checkpoint.journal.values import frame_of
+
+__all__ = ["Recorder"]
+
+#: A chain of differences may have so many rows more than a full manifest.
+_SPARE_ROWS = 64
+
+
+@final
+class Recorder:
+    """The writing end of a run. One at a time may write to a run; use it from one thread.
+
+    Its run is in the journal from the first snapshot on.
+    """
+
+    def __init__(
+        self, database: Database, blobs: Blobs, run: Run, newest: Snapshot | None, manifest: Manifest, weight: int
+    ) -> None:
+        self.run = run
+        #: The snapshot that the next one follows; None where the run starts.
+        self.newest = newest
+        self._database, self._blobs = database, blobs
+        self._manifest, self._weight = manifest, weight
+
+    def append(
+        self,
+        state: Mapping[str, object],
+        *,
+        index: int,
+        step: str | None = None,
+        status: str = "running",
+        metadata: Mapping[str, Any] | None = None,
+        is_exported: bool = False,
+        name: Callable[[str], str] = repr,
+    ) -> Snapshot:
+        """Append a snapshot of a whole state.
+
+        Args:
+            state: key -> value, or -> `Frame` of a value that is encoded already; the order of the keys is kept.
+            index: how many steps are complete.
+            step: the one that has just ended.
+            status: a word of the front-end's own.
+            metadata: JSON that belongs to the snapshot.
+            is_exported: there is nothing outside of the journal that has to follow.
+            name: what errors call a key.
+
+        Raises:
+            UnsavableError: a value cannot be encoded; nothing was written.
+            BusyFlowError: somebody else has appended to the run; nothing was written.
+            StoreError: the disk is full, or the like; nothing was written.
+
+        Notes:
+            Encodes every value. Writes those that changed, and about 200 bytes.
+        """
+        frames = self._encode(state, name)
+        columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
+        return self._commit(list(state), frames, columns, metadata)
+
+    def update(
+        self,
+        changes: Mapping[str, object],
+        removed: Iterable[str] = (),
+        *,
+        index: int,
+        step: str | None = None,
+        status: str = "running",
+        metadata: Mapping[str, Any] | None = None,
+        is_exported: bool = False,
+        name: Callable[[str], str] = repr,
+    ) -> Snapshot:
+        """Append a snapshot that differs from the one before by some keys; only these are encoded.
+
+        New keys come last, in their order. The rest is as for `append`.
+        """
+        gone = set(removed)
+        frames = self._encode(changes, name)
+        keys = [key for key in self._manifest if key not in gone]
+        keys += [key for key in changes if key not in self._manifest or key in gone]
+        columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
+        return self._commit(keys, frames, columns, metadata)
+
+    def difference(self, state: Mapping[str, object], name: Callable[[str], str] = repr) -> Difference:
+        """Return how a state differs from the newest snapshot; encodes it and writes nothing."""
+        return compare(self._manifest, self._arranged(list(state), self._encode(state, name)))
+
+    def _encode(self, state: Mapping[str, object], name: Callable[[str], str]) -> dict[str, Frame]:
+        frames = {}
+        for key, value in state.items():
+            if type(key) is not str:
+                raise TypeError(f"keys of a state are text, not {type(key).__name__}: {key!r}")
+            try:
+                frames[key] = frame_of(value, name(key))
+            except UnstorableError as error:
+                place = f" at {error.where}" if error.where else ""
+                raise UnsavableError(self.run.flow, name(key), error.reason + place) from error
+        return frames
+
+    def _arranged(self, keys: list[str], frames: Mapping[str, Frame]) -> Manifest:
+        known = self._manifest
+        return arrange(known, (
+            (key, frames[key].digest, frames[key].size) if key in frames else (key, known[key].digest, known[key].size)
+            for key in keys
+        ))  # fmt: skip
+
+    def _commit(
+        self,
+        keys: list[str],
+        encoded: Mapping[str, Frame],
+        columns: Mapping[str, object],
+        metadata: Mapping[str, Any] | None,
+    ) -> Snapshot:
+        text = json.dumps(dict(metadata or {}), allow_nan=False)
+        manifest = self._arranged(keys, encoded)
+        before = {part.digest for part in self._manifest.values()}
+        frames = {frame.digest: frame for frame in encoded.values() if frame.digest not in before}
+        with self._database.reading() as sql:
+            missing = {digest: frame for digest, frame in frames.items() if _blob_of(sql, digest) is None}
+        changed = {key: part for key, part in manifest.items() if self._manifest.get(key) != part}
+        removed = tuple(key for key in self._manifest if key not in manifest)
+        weight = self._weight + 1 + len(changed) + len(removed)
+        base = None if self.newest is None or weight > len(manifest) + _SPARE_ROWS else self.newest.id
+        with self._database.explained(), self._blobs.writing(missing) as files, self._database.writing() as sql:
+            values: dict[str, object] = {**self._run_and_flow(sql), **columns, "metadata": text}
+            values["parent"] = None if self.newest is None else self.newest.id
+            values |= {"stored_at": time.time(), "size": size_of(manifest), "digest": digest_of(manifest)}
+            values |= {"written": self._insert_blobs(sql, manifest, encoded, files)}
+            values |= {"base": base, "weight": 0 if base is None else weight}
+            cursor = sql.execute(
+                f"INSERT INTO snapshot({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
+            )
+            snapshot = int(cursor.lastrowid or 0)
+            if base is None:
+                write_parts(sql, snapshot, manifest)
+            else:
+                write_parts(sql, snapshot, changed, removed)
+            newest = find_snapshot(sql, snapshot)
+        self._manifest, self._weight, self.newest = manifest, 0 if base is None else weight, newest
+        return newest
+
+    def _run_and_flow(self, sql: sqlite3.Connection) -> dict[str, int]:
+        """Return the numbers of the run and its flow, made for its first snapshot; see that nobody else wrote."""
+        run, newest = self.run, self.newest
+        is_known = newest is not None and newest.run == run.id
+        if newest_of(sql, run.id) != (newest.id if newest is not None and is_known else None):
+            raise BusyFlowError(run.flow, f"another program, which has gone on with run {run.id} meanwhile")
+        if newest is not None:
+            find_snapshot(sql, newest.id)
+        if not is_known:
+            sql.execute("INSERT INTO flow(name) VALUES (?) ON CONFLICT DO NOTHING", (run.flow,))
+            sql.execute(
+                "INSERT INTO run(id, flow, source, started_at, metadata)"
+                " SELECT ?, number, ?, ?, ? FROM flow WHERE name = ?",
+                (run.id, run.source, run.started_at, json.dumps(dict(run.metadata), allow_nan=False), run.flow),
+            )
+        ((number, flow),) = sql.execute("SELECT number, flow FROM run WHERE id = ?", (run.id,)).fetchall()
+        return {"run": number, "flow": flow}
+
+    def _insert_blobs(
+        self, sql: sqlite3.Connection, manifest: Manifest, encoded: Mapping[str, Frame], files: Mapping[bytes, str]
+    ) -> int:
+        """Make the rows of blobs that are not there yet; return how many bytes these have."""
+        frames = {frame.digest: frame for frame in encoded.values()}
+        written = 0
+        for digest in dict.fromkeys(part.digest for part in manifest.values() if part.digest in frames):
+            if _blob_of(sql, digest) is None:
+                self._blobs.insert(sql, frames[digest], files.get(digest))
+                written += frames[digest].size
+        return written
+
+
+def _blob_of(sql: sqlite3.Connection, digest: bytes) -> int | None:
+    rows = sql.execute("SELECT id FROM blob WHERE digest = ?", (digest,)).fetchall()
+    return int(rows[0][0]) if rows else None

@@ -1,0 +1,99 @@
+"""Values: what a flow keeps, to frames and back: by pickle, or by dill where pickle can't.
+
+Must not know: where frames are kept.
+
+Next: journal/blobs.py
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import sys
+import types
+from typing import Any, final
+
+from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode, read_head
+from checkpoint.errors import DamagedEntryError, UnstorableError
+
+__all__ = ["frame_of", "value_of"]
+
+
+#: The version whose byte code functions that travel by value have.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+#: What shows that a frame may hold such functions.
+_CODE = (b"_restore_function", b"_load_dill")
+#: What pickle itself finds by its name.
+_BY_NAME = (type, types.FunctionType)
+
+
+class _DillPickler(Pickler):
+    """Hands every object that refuses to be pickled to dill, and no other."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Return how to pickle an object, NotImplemented for the ordinary way."""
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented or isinstance(obj, _BY_NAME) or type(obj) in copyreg.dispatch_table:
+            return reduced
+        try:
+            return obj.__reduce_ex__(5)
+        except TypeError:
+            return _load_dill, (dump_by_value(obj),)
+
+
+def _load_dill(data: bytes) -> Any:
+    import dill
+
+    return dill.loads(data)
+
+
+@final
+class _DillCodec:
+    """For values that hold something that pickle can't turn into bytes, such as a lock."""
+
+    name = "dill"
+
+    def encode(self, value: Any) -> bytes:
+        file = io.BytesIO()
+        _DillPickler(file, 5).dump(value)
+        return file.getvalue()
+
+    def decode(self, data: bytes) -> Any:
+        return pickle.loads(data)
+
+
+_DILL = _DillCodec()
+
+
+def frame_of(value: object, what: str) -> Frame:
+    """Return the frame of a value; one that already is a frame as it is.
+
+    Raises:
+        UnstorableError: neither pickle nor dill can encode it; names `what`.
+    """
+    if isinstance(value, Frame):
+        return value
+    codec: Codec | None = None
+    try:
+        frame = encode(value, what)
+    except UnstorableError as error:
+        codec = _DILL
+        try:
+            frame = encode(value, what, codec=codec)
+        except UnstorableError:
+            raise error from error.__cause__
+    if any(mark in part for mark in _CODE for part in frame.parts if isinstance(part, bytes)):
+        return encode(value, what, codec=codec, head=[PYTHON])
+    return frame
+
+
+def value_of(frame: bytes | memoryview, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
+    """Return the value of a frame and its digest; arrays in it are writable if the frame's memory is.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written, or cannot be decoded, or hold code of another Python.
+    """
+    if (head := read_head(frame)) and head[0] != PYTHON:
+        raise DamagedEntryError(f"it holds functions that Python {head[0]} saved and Python {PYTHON} can't run")
+    return decode(frame, codec=codec or _DILL, is_mapped=is_mapped)
