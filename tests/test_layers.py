@@ -22,6 +22,7 @@ ORDER = [
     "parts",
     "references",
     "fingerprint",
+    "functions",
     "policy",
     "codec",
     "store.entry",
