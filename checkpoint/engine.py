@@ -141,7 +141,7 @@ class Run:
                 if state is State.FRESH:
                     self._hit(node)
             for revisions in self._revisions.values():
-                revisions.keep_predecessors()
+                revisions.keep_findings()
             self._warn_of_changed_code()
             self._settle_roots()
         finally:

@@ -1,7 +1,8 @@
 """Revisions: the codes by which a task's entries were made, and which of them count as its present code.
 
 A revision counts as the present one if its fingerprint is the same, if it was accepted, or if nothing that it recorded
-is known to have changed since: what has only been watched since then is no change.
+is known to have changed since: what has only been watched since then is no change. When a run finds that, it is kept
+which code watches more, so that a later change of what is watched counts.
 
 Must not know: plans, upstream, values.
 
@@ -21,7 +22,7 @@ from checkpoint.store import Entry, Store
 
 __all__ = ["Revisions", "code_at", "record_code"]
 
-_CODE, _ACCEPTED = "code:", "accepted:"
+_CODE, _ACCEPTED, _WATCHED = "code:", "accepted:", "watched:"
 
 
 def record_code(store: Store, task: TaskInfo) -> None:
@@ -61,18 +62,34 @@ class Revisions:
         self._present = task.fingerprint
         self._verdicts = {self._present: True}
         self._accepted: set[bytes] | None = None
+        self._unchanged: set[bytes] = set()
 
     def is_present(self, fingerprint: bytes) -> bool:
         """Tell whether code counts as the present one."""
         verdict = self._verdicts.get(fingerprint)
         if verdict is None:
             verdict = (
-                fingerprint in self._equals()
-                or self.changes_since(fingerprint) == []
-                or fingerprint in self.predecessors()
+                fingerprint in self._equals() or self._is_unchanged(fingerprint) or fingerprint in self.predecessors()
             )
             self._verdicts[fingerprint] = verdict
         return verdict
+
+    def _is_unchanged(self, fingerprint: bytes) -> bool:
+        """Tell whether nothing changed since a code, nor since those that watch more and were found to be the same."""
+        if self.changes_since(fingerprint) != []:
+            return False
+        is_same = all(
+            watcher == self._present or watcher in self._equals() or self.changes_since(watcher) == []
+            for watcher in self._watchers_of(fingerprint)
+        )
+        if is_same:
+            self._unchanged.add(fingerprint)
+        return is_same
+
+    def _watchers_of(self, fingerprint: bytes) -> set[bytes]:
+        prefix = f"{_WATCHED}{fingerprint.hex()}:"
+        names = self._store.records(self._task.name, prefix)
+        return {bytes.fromhex(name.removeprefix(prefix)) for name in names}
 
     def candidates(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries of one key that may be used, the best first: by the present code, then the newest."""
@@ -120,8 +137,13 @@ class Revisions:
                 (having if added <= _parameters_of(code) else lacking).add(fingerprint)
         return lacking if having <= {self._present} else set()
 
-    def keep_predecessors(self) -> None:
-        """Accept the codes that lack a parameter of `defaults_added`, so that later edits still count."""
+    def keep_findings(self) -> None:
+        """Keep which codes count as the present one by what it declares or only watches: later edits still count."""
+        for fingerprint in self._unchanged:
+            if self._present not in self._watchers_of(fingerprint):
+                record_code(self._store, self._task)
+                name = f"{_WATCHED}{fingerprint.hex()}:{self._present.hex()}"
+                self._store.record(self._task.name, name, "")
         for fingerprint in self.predecessors() - self._equals():
             self.accept(fingerprint)
 

@@ -200,12 +200,15 @@ def _statements(tree: ast.Module) -> Iterator[list[ast.AST]]:
 def _canonical(roots: Iterable[ast.AST], is_option: IsOption) -> str:
     pieces: list[str] = []
     work: list[object] = list(reversed(list(roots)))
+    nameless = work[0] if len(work) == 1 and isinstance(work[0], FUNCTIONS) else None  # whoever uses it says its name
     while work:
         item = work.pop()
         if isinstance(item, ast.AST):
             pieces.append(f"({type(item).__name__}")
             work.append(")")
             for name, value in reversed(list(_fields(item, is_option))):
+                if item is nameless and name == "name":
+                    continue
                 work.append(value)
                 work.append(f" {name}=")
         elif isinstance(item, list):
