@@ -68,9 +68,7 @@ class Revisions:
         """Tell whether code counts as the present one."""
         verdict = self._verdicts.get(fingerprint)
         if verdict is None:
-            verdict = (
-                fingerprint in self._equals() or self._is_unchanged(fingerprint) or fingerprint in self.predecessors()
-            )
+            verdict = fingerprint in self._equals() or self._is_unchanged(fingerprint)
             self._verdicts[fingerprint] = verdict
         return verdict
 
@@ -121,21 +119,27 @@ class Revisions:
                 if not self.is_present(fingerprint)]  # fmt: skip
 
     def predecessors(self) -> set[bytes]:
-        """Return the codes that lack a parameter of `defaults_added`, as long as no other code on record has it.
+        """Return the code from before the parameters of `defaults_added`, as long as no other code on record has them.
 
-        The edit that adds a parameter is accepted by declaring it; `accept` then keeps that for later edits.
+        That is the latest one that lacks a parameter and differs in nothing but the function itself. The edit that
+        adds a parameter is accepted by declaring it; `accept` then keeps that for later edits.
         """
         added = self._task.defaults_added
         if not added:
             return set()
-        lacking: set[bytes] = set()
+        present = self._task.code
+        lacking: list[bytes] = []
         having: set[bytes] = set()
         for name in self._store.records(self._task.name, _CODE):
             fingerprint = bytes.fromhex(name.removeprefix(_CODE))
             code = self.code_of(fingerprint)
-            if code is not None:
-                (having if added <= _parameters_of(code) else lacking).add(fingerprint)
-        return lacking if having <= {self._present} else set()
+            if code is not None and added <= _parameters_of(code):
+                having.add(fingerprint)
+            elif code is not None and {change.name for change in present.changes_since(code)} <= {
+                present.parts[0].name
+            }:
+                lacking.append(fingerprint)
+        return set(lacking[-1:]) if having <= {self._present} else set()
 
     def keep_findings(self) -> None:
         """Keep which codes count as the present one by what it declares or only watches: later edits still count."""
@@ -144,7 +148,7 @@ class Revisions:
                 record_code(self._store, self._task)
                 name = f"{_WATCHED}{fingerprint.hex()}:{self._present.hex()}"
                 self._store.record(self._task.name, name, "")
-        for fingerprint in self.predecessors() - self._equals():
+        for fingerprint in self.predecessors():
             self.accept(fingerprint)
 
     def accept(self, fingerprint: bytes) -> None:
@@ -154,7 +158,7 @@ class Revisions:
         self._verdicts, self._accepted = {self._present: True}, None
 
     def _equals(self) -> set[bytes]:
-        """Return what accepted edits connect with the present code, in either direction."""
+        """Return what accepted edits, and parameters that were added, connect with the present code."""
         if self._accepted is None:
             neighbours: dict[bytes, set[bytes]] = {}
             for name in self._store.records(self._task.name, _ACCEPTED):
@@ -162,7 +166,7 @@ class Revisions:
                 neighbours.setdefault(one, set()).add(other)
                 neighbours.setdefault(other, set()).add(one)
             self._accepted = set()
-            pending = [self._present]
+            pending = [self._present, *self.predecessors()]
             while pending:
                 fingerprint = pending.pop()
                 if fingerprint not in self._accepted:

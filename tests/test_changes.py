@@ -427,6 +427,38 @@ def test_a_parameter_that_is_declared_as_added(policy: str, project: Project) ->
     assert (6, 1, 7.5) == (warned.value, len(warned.told), rerun.value)
 
 
+ADDED = '@memo(on_change="rerun", defaults_added={"alpha": 0})'
+
+
+def test_an_added_parameter_accepts_no_other_edit(project: Project) -> None:
+    """Only the code from just before counts, not older code, and not code that used other helpers."""
+    project.write({"lab/tasks.py": SCALED.replace("n * 2", "weigh(n)")})
+    project.edit("lab/tasks.py", "import memo", "import memo\nfrom lab.near import weigh")
+    project.see("tasks.scaled(1)", "tasks.scaled(2)")
+    project.edit("lab/tasks.py", "weigh(n)", "weigh(n) + 1")
+    project.see(("tasks.scaled(2)", "rerun"))
+    project.edit("lab/far.py", "n * 3", "n * 4")
+    project.see(("tasks.scaled(3)", "rerun"))
+    project.edit("lab/far.py", "n * 4", "n * 3")
+    project.edit("lab/tasks.py", "@memo", ADDED)
+    project.edit("lab/tasks.py", "(n):", "(n, alpha=0):")
+    first = project.see("tasks.scaled(2)", "tasks.scaled(1)", "tasks.scaled(3)")
+    assert [(7, {}), (4, {"scaled": 1}), (10, {"scaled": 1})] == [seen[:2] for seen in first]
+    assert [{}] * 3 == [seen.computed for seen in project.see("tasks.scaled(1)", "tasks.scaled(2)", "tasks.scaled(3)")]
+
+
+def test_an_added_parameter_keeps_what_was_accepted_before(project: Project) -> None:
+    """Results of code that was accepted as equal to the code from just before are found as well."""
+    project.write({"lab/tasks.py": SCALED})
+    project.see("tasks.scaled(3)")
+    project.edit("lab/tasks.py", "n * 2", "n + n")
+    project.see("len(tasks.scaled.accept())")
+    project.edit("lab/tasks.py", "@memo", ADDED)
+    project.edit("lab/tasks.py", "(n):", "(n, alpha=0):")
+    for _ in range(2):
+        assert [(6, {}, [])] == project.see("tasks.scaled(3)")
+
+
 def test_a_parameter_that_is_added_without_a_word(project: Project) -> None:
     """Every call has another key then, so nothing is found."""
     project.write({"lab/tasks.py": SCALED})
