@@ -488,7 +488,7 @@ class Run:
     def _give_notice(self) -> None:
         """Warn of code that changed, or cannot be seen, and keep what was declared of it."""
         for task, revisions in self._revisions.items():
-            revisions.keep_predecessors()
+            revisions.keep_findings()
             notices.warn_of_unseen_code(task)
         for node, entry in enumerate(self._plan.served):
             if entry is not None:

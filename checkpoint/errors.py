@@ -21,6 +21,7 @@ __all__ = [
     "DamagedSnapshotError",
     "FileChangedError",
     "FlowWarning",
+    "FunctionChangedError",
     "MutatedInputError",
     "NotCachedError",
     "StoreError",
@@ -126,6 +127,20 @@ class FileChangedError(CheckpointError, RuntimeError):
 
     def __str__(self) -> str:
         return f"{self.path} was changed since the call that takes it was made, so the result is not kept; run again"
+
+
+class FunctionChangedError(CheckpointError, RuntimeError):
+    """A function given as an argument is another one in the worker process. `name` says which."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}, or what it uses, is not the same in the worker process as where it was made an argument; "
+            "start a new executor if its file was edited since, and don't rebind at run time what it uses"
+        )
 
 
 class TaskFailedError(CheckpointError, RuntimeError):

@@ -34,7 +34,8 @@ import xxhash
 
 from checkpoint.errors import UnkeyableError, name_of
 
-__all__ = ["FORMAT", "Opaque", "Signature", "decode", "encode", "module_name", "register", "snapshot"]
+__all__ = ["FORMAT", "Opaque", "Signature", "Unencodable", "add_fallback", "decode", "encode", "locate",
+           "module_name", "register", "snapshot", "text_of"]  # fmt: skip
 
 #: Number of the key format; golden tests pin it.
 FORMAT = 1
@@ -64,8 +65,13 @@ def _class_name(cls: type) -> str:
     return f"{module_name(cls.__module__)}.{cls.__qualname__}"
 
 
-class _Unencodable(TypeError):
-    """Raised inside this module; `encode` turns it into an UnkeyableError that says where."""
+class Unencodable(TypeError):
+    """Raised while texts are made; `encode` turns it into an UnkeyableError that says where."""
+
+    def __init__(self, value: Any, advice: str = _ADVICE, path: str = "") -> None:
+        super().__init__(value)
+        #: What has no text, what to do about it, and where it is inside of what was to be encoded.
+        self.value, self.advice, self.path = value, advice, path
 
 
 # --- value -> text ---------------------------------------------------------------------------------------
@@ -144,6 +150,24 @@ def _encode(value: Any) -> str:
     return _encoders.get(type(value), _encode_other)(value)
 
 
+#: What makes texts of values whose type has no encoder; None where it can't either.
+_fallbacks: list[Callable[[Any], str | None]] = []
+
+
+def add_fallback(describe: Callable[[Any], str | None]) -> None:
+    """Let a function make the texts of values that would have none."""
+    _fallbacks.append(describe)
+
+
+def text_of(value: Any) -> str:
+    """Return the canonical text of a value, for a fallback that is made of parts.
+
+    Raises:
+        Unencodable: there is none.
+    """
+    return _encode(value)
+
+
 #: Types of modules that only programs which use them should have to import.
 _WRITTEN_AS_TEXT = {("decimal", "Decimal"): "decimal", ("fractions", "Fraction"): "fraction", ("uuid", "UUID"): "uuid"}
 
@@ -167,7 +191,10 @@ def _encode_other(value: Any) -> str:
         return _encode_numpy_scalar(value)
     if numpy is not None and cls is numpy.ndarray:
         return _encode_numpy_array(value)
-    raise _Unencodable(value)
+    for describe in _fallbacks:
+        if (text := describe(value)) is not None:
+            return text
+    raise Unencodable(value)
 
 
 def _has_loose_bits(dtype: Any) -> bool:
@@ -178,14 +205,14 @@ def _has_loose_bits(dtype: Any) -> bool:
 
 def _encode_numpy_scalar(value: Any) -> str:
     if value.dtype.hasobject or value.dtype.names or _has_loose_bits(value.dtype):
-        raise _Unencodable(value)
+        raise Unencodable(value)
     plain = value.astype(value.dtype.newbyteorder("<")).tobytes().hex() if value.dtype.kind in "fcmM" else value.item()
     return _tagged("numpy", _encode_list([value.dtype.newbyteorder("<").str, plain]))
 
 
 def _encode_numpy_array(value: Any) -> str:
     if value.dtype.hasobject or _has_loose_bits(value.dtype):
-        raise _Unencodable(value)
+        raise Unencodable(value)
     dtype = value.dtype.newbyteorder("<")
     packed = dtype
     if dtype.names is not None:  # the bytes between fields are no part of the value
@@ -203,8 +230,9 @@ def encode(value: Any, where: str = "the value") -> str:
     Args:
         value: JSON values, tuple, set, frozenset, bytes, bytearray, complex, range, OrderedDict, Decimal,
             Fraction, UUID, date, time, datetime, timedelta, Path, Enum members, dataclasses, named tuples,
-            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances,
-            and types given to `register`; nested at will. Dicts may have any of these as keys.
+            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances, files,
+            functions and classes (see functions.py), and types given to `register`; nested at will. Dicts may
+            have any of these as keys.
         where: what to call the value in an error.
 
     Raises:
@@ -215,23 +243,27 @@ def encode(value: Any, where: str = "the value") -> str:
     """
     try:
         return _encode(value)
-    except _Unencodable:
-        path, culprit = _locate(value)
-        raise UnkeyableError(where + path, type(culprit).__name__, _ADVICE) from None
+    except Unencodable:
+        found = locate(value)
+        raise UnkeyableError(where + found.path, type(found.value).__name__, found.advice) from None
     except RecursionError:
         raise UnkeyableError(where, type(value).__name__ + " nested this deeply", "pass a flatter value") from None
 
 
-def _locate(value: Any) -> tuple[str, Any]:
-    for step, child in _children(value):
+def locate(value: Any, step: str = "") -> Unencodable:
+    """Return what in a value has no text, with the path that leads to it from `step` on."""
+    for below, child in _children(value):
         try:
             _encode(child)
-        except _Unencodable:
-            path, culprit = _locate(child)
-            return step + path, culprit
+        except Unencodable:
+            return locate(child, step + below)
         except RecursionError:
             continue  # the part that was complained of is another one
-    return "", value
+    try:
+        _encode(value)
+    except Unencodable as error:
+        return Unencodable(error.value, error.advice, step + error.path)
+    return Unencodable(value, path=step)
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
@@ -248,6 +280,10 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, (set, frozenset)):
         for item in value:
             yield f" (the item {item!r})", item
+
+
+#: Tags of what cannot be rebuilt from its text.
+_ONE_WAY = frozenset({"numpy", "ndarray", "function", "class", "method", "partial", "module"})
 
 
 def register(cls: type, tag: str, describe: Callable[[Any], Any]) -> None:
@@ -267,7 +303,7 @@ def register(cls: type, tag: str, describe: Callable[[Any], Any]) -> None:
         raise TypeError(f"register({cls.__name__}): tag must be text, not {tag!r}")
     if not callable(describe):
         raise TypeError(f"register({cls.__name__}): describe must be a function, not {describe!r}")
-    if f"${tag}" in _decoders or tag in ("numpy", "ndarray"):
+    if f"${tag}" in _decoders or tag in _ONE_WAY:
         raise ValueError(f"register({cls.__name__}): tag {tag!r} is taken; choose another one")
     if not tag.replace(".", "").isalnum():
         raise ValueError(f"register({cls.__name__}): tag {tag!r} must consist of letters, digits and dots")
@@ -503,7 +539,7 @@ class Signature:
             if self._added:
                 texts = [text for text in texts if text not in self._added]
             return "{" + ",".join(texts) + "}"
-        except (_Unencodable, RecursionError):
+        except (Unencodable, RecursionError):
             for name, value in zip(self.names, values, strict=True):
                 encode(value, f"argument {name!r} of {self.call_name}(): {name}")
             raise

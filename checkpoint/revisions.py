@@ -1,7 +1,8 @@
 """Revisions: the codes by which a task's entries were made, and which of them count as its present code.
 
 A revision counts as the present one if its fingerprint is the same, if it was accepted, or if nothing that it recorded
-is known to have changed since: what has only been watched since then is no change.
+is known to have changed since: what has only been watched since then is no change. When a run finds that, it is kept
+which code watches more, so that a later change of what is watched counts.
 
 Must not know: plans, upstream, values.
 
@@ -21,7 +22,7 @@ from checkpoint.store import Entry, Store
 
 __all__ = ["Revisions", "code_at", "record_code"]
 
-_CODE, _ACCEPTED = "code:", "accepted:"
+_CODE, _ACCEPTED, _WATCHED = "code:", "accepted:", "watched:"
 
 
 def record_code(store: Store, task: TaskInfo) -> None:
@@ -61,18 +62,32 @@ class Revisions:
         self._present = task.fingerprint
         self._verdicts = {self._present: True}
         self._accepted: set[bytes] | None = None
+        self._unchanged: set[bytes] = set()
 
     def is_present(self, fingerprint: bytes) -> bool:
         """Tell whether code counts as the present one."""
         verdict = self._verdicts.get(fingerprint)
         if verdict is None:
-            verdict = (
-                fingerprint in self._equals()
-                or self.changes_since(fingerprint) == []
-                or fingerprint in self.predecessors()
-            )
+            verdict = fingerprint in self._equals() or self._is_unchanged(fingerprint)
             self._verdicts[fingerprint] = verdict
         return verdict
+
+    def _is_unchanged(self, fingerprint: bytes) -> bool:
+        """Tell whether nothing changed since a code, nor since those that watch more and were found to be the same."""
+        if self.changes_since(fingerprint) != []:
+            return False
+        is_same = all(
+            watcher == self._present or watcher in self._equals() or self.changes_since(watcher) == []
+            for watcher in self._watchers_of(fingerprint)
+        )
+        if is_same:
+            self._unchanged.add(fingerprint)
+        return is_same
+
+    def _watchers_of(self, fingerprint: bytes) -> set[bytes]:
+        prefix = f"{_WATCHED}{fingerprint.hex()}:"
+        names = self._store.records(self._task.name, prefix)
+        return {bytes.fromhex(name.removeprefix(prefix)) for name in names}
 
     def candidates(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries of one key that may be used, the best first: by the present code, then the newest."""
@@ -115,25 +130,36 @@ class Revisions:
         return list(found)
 
     def predecessors(self) -> set[bytes]:
-        """Return the codes that lack a parameter of `defaults_added`, as long as no other code on record has it.
+        """Return the code from before the parameters of `defaults_added`, as long as no other code on record has them.
 
-        The edit that adds a parameter is accepted by declaring it; `accept` then keeps that for later edits.
+        That is the latest one that lacks a parameter and differs in nothing but the function itself. The edit that
+        adds a parameter is accepted by declaring it; `accept` then keeps that for later edits.
         """
         added = self._task.defaults_added
         if not added:
             return set()
-        lacking: set[bytes] = set()
+        present = self._task.code
+        lacking: list[bytes] = []
         having: set[bytes] = set()
         for name in self._store.records(self._task.name, _CODE):
             fingerprint = bytes.fromhex(name.removeprefix(_CODE))
             code = self.code_of(fingerprint)
-            if code is not None:
-                (having if added <= _parameters_of(code) else lacking).add(fingerprint)
-        return lacking if having <= {self._present} else set()
+            if code is not None and added <= _parameters_of(code):
+                having.add(fingerprint)
+            elif code is not None and {change.name for change in present.changes_since(code)} <= {
+                present.parts[0].name
+            }:
+                lacking.append(fingerprint)
+        return set(lacking[-1:]) if having <= {self._present} else set()
 
-    def keep_predecessors(self) -> None:
-        """Accept the codes that lack a parameter of `defaults_added`, so that later edits still count."""
-        for fingerprint in self.predecessors() - self._equals():
+    def keep_findings(self) -> None:
+        """Keep which codes count as the present one by what it declares or only watches: later edits still count."""
+        for fingerprint in self._unchanged:
+            if self._present not in self._watchers_of(fingerprint):
+                record_code(self._store, self._task)
+                name = f"{_WATCHED}{fingerprint.hex()}:{self._present.hex()}"
+                self._store.record(self._task.name, name, "")
+        for fingerprint in self.predecessors():
             self.accept(fingerprint)
 
     def accept(self, fingerprint: bytes) -> None:
@@ -143,7 +169,7 @@ class Revisions:
         self._verdicts, self._accepted = {self._present: True}, None
 
     def _equals(self) -> set[bytes]:
-        """Return what accepted edits connect with the present code, in either direction."""
+        """Return what accepted edits, and parameters that were added, connect with the present code."""
         if self._accepted is None:
             neighbours: dict[bytes, set[bytes]] = {}
             for name in self._store.records(self._task.name, _ACCEPTED):
@@ -151,7 +177,7 @@ class Revisions:
                 neighbours.setdefault(one, set()).add(other)
                 neighbours.setdefault(other, set()).add(one)
             self._accepted = set()
-            pending = [self._present]
+            pending = [self._present, *self.predecessors()]
             while pending:
                 fingerprint = pending.pop()
                 if fingerprint not in self._accepted:

@@ -31,11 +31,11 @@ from typing import (
 import xxhash
 
 from checkpoint import codec, keys, wire
-from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
+from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
-from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.forecasts import Forecast, reason
 from checkpoint.forecasts import forecast as _forecast
+from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
@@ -510,9 +510,7 @@ class Task(Generic[P, R]):
         """Return the text of what a closure has captured: two closures of one name are two sets of results."""
         if self._captured is None:
             self._captured = ""  # a task that captures itself ends here
-            captured = _captured_values(self._function, {id(self)})
-            if captured:
-                self._captured = keys.encode(captured)
+            self._captured = captured_text(self._function, self)
         return self._captured
 
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
@@ -537,39 +535,10 @@ def _hash(*parts: str) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, TaskInstance):
         return f"{value.task.__qualname__}(...)"
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return value.__qualname__
     text = repr([value[0], ...]) if type(value) is list and len(value) > 20 else repr(value)
     return text if len(text) <= 60 else text[:40] + "..." + text[-12:]
-
-
-def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, Any]:
-    """Return what is known of the variables that a function captured; what has no key is left out."""
-    found: dict[str, Any] = {}
-    code = getattr(function, "__code__", None)
-    for name, cell in zip(getattr(code, "co_freevars", ()), getattr(function, "__closure__", None) or (), strict=True):
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue  # not assigned yet
-        if id(value) in seen:
-            continue
-        if isinstance(value, Task):
-            found[name] = [value.name, _captured_values(value._function, {*seen, id(value)})]
-            continue
-        if isinstance(value, types.FunctionType):
-            found[name] = [_identity_of(value), _captured_values(value, {*seen, id(value)})]
-            continue
-        try:
-            keys.encode(value)
-        except UnkeyableError:
-            continue
-        found[name] = value
-    return found
-
-
-def _identity_of(function: types.FunctionType) -> str:
-    """Return what tells captured functions apart: the name where it is unique, as the code is in the fingerprint."""
-    name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-    return fingerprint_of(function) if "<" in name else name
 
 
 def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from checkpoint import codec, process
+from checkpoint import codec, functions, process
 from checkpoint.errors import StoreError, UnknownTaskError
 from checkpoint.policy import Policy, current_policy
 from checkpoint.store import Store
@@ -82,7 +82,9 @@ class _JobPickler(codec.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         shorten = getattr(type(obj), "reduce_to_key", None)
-        return shorten(obj) if shorten is not None and obj.task.is_stored else super().reducer_override(obj)
+        if shorten is not None and obj.task.is_stored:
+            return shorten(obj)
+        return functions.carried(obj, super().reducer_override(obj))
 
 
 def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:

@@ -205,3 +205,38 @@ def writes_file(text: str) -> str:
 @memo
 def process_of(x: int) -> int:
     return os.getpid()
+
+
+def tripled(x: int) -> int:
+    return x * 3
+
+
+class Scale:
+    """Is found by name."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, x: int) -> int:
+        return x * self.factor
+
+
+@memo
+def applied(function: Callable[[int], int], x: int) -> int:
+    return function(x)
+
+
+@task
+def applied_twice(function: Callable[[int], int], x: int) -> Callable[[], int]:
+    """Pass a function on to another task, in the worker."""
+
+    @requires([applied(function, x), applied(function, x + 1)])
+    def run_task(values: list[int]) -> int:
+        return sum(values)
+
+    return run_task
+
+
+@memo
+def made_with(kind: type, x: int) -> int:
+    return int(kind(x)(x))

@@ -13,7 +13,6 @@ import pytest
 
 from checkpoint import (
     CheckpointError,
-    ExecutorTraits,
     NotCachedError,
     UnkeyableError,
     memo,
@@ -47,6 +46,12 @@ def plan(n: Any) -> Any:
         return n
 
     return run_task
+
+
+def locking() -> Callable[[], Any]:
+    """Return a function that captured what has no key."""
+    lock = threading.Lock()
+    return lambda: lock
 
 
 def decorated(**options: Any) -> Callable[[], Any]:
@@ -196,11 +201,11 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "an argument twice": (lambda: double(1, n=1), TypeError, ["test_bad_input.double", "'n'"]),
     "an unkeyable argument": (lambda: double(object()), UnkeyableError, ["double", "'n'", "object", "plain data"]),
     "an unkeyable part": (lambda: plan({"a": [1, object()]}), UnkeyableError, ["plan", "'n'", "n['a'][1]", "object"]),
-    "an unkeyable class": (lambda: plan([ExecutorTraits]), UnkeyableError, ["plan", "n[0]", "type"]),
-    "an unkeyable extra": (lambda: never(1, {2: len}), UnkeyableError, ["never", "args[1][2]", "builtin_function"]),
-    "an unkeyable keyword": (lambda: never(x=len), UnkeyableError, ["never", "kwargs['x']"]),
-    "a lambda": (lambda: plan(lambda: 1), UnkeyableError, ["plan", "'n'", "function"]),
-    "a task": (lambda: plan(double), UnkeyableError, ["plan", "'n'", "Task"]),
+    "a module": (lambda: plan([threading]), UnkeyableError, ["plan", "n[0]", "module"]),
+    "an unkeyable extra": (lambda: never(1, {2: object()}), UnkeyableError, ["never", "args[1][2]", "object"]),
+    "an unkeyable keyword": (lambda: never(x=object()), UnkeyableError, ["never", "kwargs['x']"]),
+    "a closure over a lock": (lambda: plan(locking()), UnkeyableError, ["plan", "'n'", "captured 'lock'"]),
+    "a task": (lambda: plan(double), UnkeyableError, ["plan", "'n'", "Task", "call it"]),
     "a lock": (lambda: plan(threading.Lock()), UnkeyableError, ["plan", "'n'", "lock"]),
     "a circle": (lambda: plan(cyclic()), UnkeyableError, ["plan", "'n'", "nested", "flatter"]),
     # requirements

@@ -193,9 +193,11 @@ def test_what_a_function_does_matters(old: str, new: str, digest_of: Callable[..
     assert digest_of(BASE) != digest_of(BASE.replace(old, new))
 
 
-def test_a_renamed_function_is_the_same(digest_of: Callable[..., str]) -> None:
-    """The function's own name says nothing of what it does."""
+def test_a_function_is_what_it_does_and_not_its_name(digest_of: Callable[..., str]) -> None:
+    """The function's own name is no part of its code, but where it uses it; names of functions inside of it are."""
     assert digest_of(BASE) == digest_of(BASE.replace("def f", "def g"), "g")
+    inner = "def f():\n    def inner():\n        return 1\n    return inner.__name__\n"
+    assert digest_of(inner) != digest_of(inner.replace("def inner", "def other"))
 
 
 # --- finding the code ------------------------------------------------------------------------------------

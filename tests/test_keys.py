@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import inspect
 import json
 import math
@@ -28,6 +29,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from checkpoint import UnkeyableError, keys
+from checkpoint.fingerprint import digest
 from checkpoint.keys import Opaque, Signature, decode, encode
 
 ROOT = Path(keys.__file__).parent.parent
@@ -397,8 +399,6 @@ def deep(levels: int) -> list[Any]:
     [
         (object(), "", "object"),
         (Text("a"), "", "Text"),
-        (Holder, "", "type"),
-        (len, "", "builtin_function_or_method"),
         ([1, object()], "[1]", "object"),
         ({"a": ({"b": [object()]},)}, "['a'][0]['b'][0]", "object"),
         (Holder([object()]), ".part[0]", "object"),
@@ -505,6 +505,9 @@ class Registered:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    def convert(self, to: object = object(), seen: list[int] = []) -> None:  # noqa: B006
+        """Take defaults that have no key, or that change."""
+
 
 def test_a_registered_type_has_a_key() -> None:
     """`register` says what stands for a value."""
@@ -517,6 +520,137 @@ def test_a_tag_is_a_plain_word_of_its_own(tag: str) -> None:
     """A tag that would break keys, or means something else, is refused."""
     with pytest.raises(ValueError, match="tag"):
         keys.register(Registered, tag, str)
+
+
+# --- functions and classes -------------------------------------------------------------------------------
+
+
+def double(x: int, *, by: int = 2) -> int:
+    """Be found by name."""
+    return x * by
+
+
+@functools.lru_cache
+def remembered(x: int) -> int:
+    return x
+
+
+def adds(amount: Any) -> Callable[[int], int]:
+    """Return a closure."""
+    return lambda x: x + amount
+
+
+def scaled() -> list[Callable[[int], int]]:
+    """Return functions of one text with different defaults."""
+    return [lambda x, k=k: x * k for k in (1, 2)]
+
+
+def recursive() -> Callable[[int], int]:
+    """Return a function that captures itself."""
+
+    def factorial(n: int) -> int:
+        return n * factorial(n - 1) if n else 1
+
+    return factorial
+
+
+def counting(module: Any, *others: Any) -> type:
+    """Return a class whose method captured something."""
+
+    class Counting:
+        def root(self) -> Any:
+            return module, others
+
+        def again(self) -> Any:
+            return Counting()
+
+    return Counting
+
+
+CALLABLES: dict[str, Callable[[], Any]] = {
+    "function": lambda: double,
+    "lambda": lambda: lambda x: x,
+    "another lambda": lambda: lambda y: y,
+    "closure over 1": lambda: adds(1),
+    "closure over 2": lambda: adds(2),
+    "closure over 2.0": lambda: adds(2.0),
+    "closure over a list": lambda: adds([1, double]),
+    "closure over a closure": lambda: adds(adds(1)),
+    "closure over another closure": lambda: adds(adds(2)),
+    "closure over a module": lambda: adds(math),
+    "default 1": lambda: scaled()[0],
+    "default 2": lambda: scaled()[1],
+    "captures itself": recursive,
+    "remembered": lambda: remembered,
+    "builtin": lambda: len,
+    "module's builtin": lambda: math.sqrt,
+    "method of a builtin class": lambda: str.upper,
+    "class method of a builtin class": lambda: dict.fromkeys,
+    "method of a text": lambda: ", ".join,
+    "method of another text": lambda: "; ".join,
+    "function of a package": lambda: np.linalg.norm,
+    "ufunc": lambda: np.sin,
+    "partial": lambda: functools.partial(double, by=3),
+    "other partial": lambda: functools.partial(double, by=4),
+    "partial of a positional": lambda: functools.partial(double, 4),
+    "partial of a closure": lambda: functools.partial(adds(1)),
+    "class": lambda: Holder,
+    "builtin class": lambda: int,
+    "enum": lambda: Color,
+    "local class": lambda: counting(math),
+    "local class with more": lambda: counting(math, 1),
+    "bound method": lambda: Pair(1, 2).index,
+    "method of a dataclass": lambda: Holder([1]).__repr__,
+    "method of another dataclass": lambda: Holder([2]).__repr__,
+    "class method": lambda: Pair._make,
+    "many": lambda: {"f": [double, adds(1)]},
+}
+
+
+def test_functions_and_classes_have_keys() -> None:
+    """Two of one kind have one key; different ones, and different captured values and defaults, have their own."""
+    texts = {name: (encode(make()), encode(make())) for name, make in CALLABLES.items()}
+    assert [name for name, (one, other) in texts.items() if one != other] == []
+    assert len(texts) == len({one for one, _ in texts.values()})
+
+
+def test_a_function_is_its_name_and_fingerprint() -> None:
+    """A key is readable: the name, and what the code is."""
+    assert encode(double) == f'{{"$function":["test_keys.double","{digest(double)}",{{"by=":2}}]}}'
+    assert encode(math.sqrt) == '{"$function":["math.sqrt"]}'
+    assert decode(encode([len])) == [Opaque("function", ["builtins.len"])]
+
+
+def test_a_package_counts_by_its_version() -> None:
+    """What is found in an installed package by name has the version of the package in its key."""
+    assert encode(np.sin) == f'{{"$function":["numpy.sin","numpy {np.__version__}"]}}'
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "type_name"),
+    [
+        (adds(object()), " (captured 'amount')", "object"),
+        ([adds({"a": [object()]})], "[0] (captured 'amount')['a'][0]", "object"),
+        (adds(adds(object())), " (captured 'amount') (captured 'amount')", "object"),
+        (lambda x=Text("a"): x, " (default of 'x')", "Text"),  # noqa: B008
+        (functools.partial(double, object()), ".args[0]", "object"),
+        (functools.partial(adds(object())), ".func (captured 'amount')", "object"),
+        (functools.partial(double, by=object()), ".keywords['by']", "object"),
+        (Registered.__init__.__get__(object()), ".__self__", "object"),
+        (counting(object()), " (captured 'module')", "object"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_what_a_function_captured_without_a_key_is_named(value: Any, path: str, type_name: str) -> None:
+    """The error says which captured variable it is."""
+    with pytest.raises(UnkeyableError) as caught:
+        encode(value, "f")
+    assert (f"f{path}", type_name) == (caught.value.where, caught.value.type_name)
+
+
+def test_a_default_that_only_marks_a_missing_value_is_no_obstacle() -> None:
+    """The text of a function that is found by name says what its defaults are."""
+    assert encode(Registered.convert).startswith('{"$function":["test_keys.Registered.convert",')
 
 
 # --- snapshots -------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ ORDER = [
     "fingerprint.parts",
     "fingerprint.references",
     "fingerprint",
+    "functions",
     "policy",
     "codec",
     "store.entry",

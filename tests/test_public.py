@@ -68,6 +68,13 @@ ERRORS: list[tuple[checkpoint.CheckpointError, type[Exception], dict[str, Any], 
         "/data/a.csv was changed since the call that takes it was made, so the result is not kept; run again",
     ),
     (
+        checkpoint.FunctionChangedError("lab.fit"),
+        RuntimeError,
+        {"name": "lab.fit"},
+        "lab.fit, or what it uses, is not the same in the worker process as where it was made an argument; "
+        "start a new executor if its file was edited since, and don't rebind at run time what it uses",
+    ),
+    (
         checkpoint.MutatedInputError("f(1)", "the value of g()"),
         RuntimeError,
         {"call": "f(1)", "what": "the value of g()"},

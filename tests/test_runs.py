@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import multiprocessing
 import os
@@ -88,6 +89,30 @@ def test_closures_and_local_tasks_run_on_every_executor(executor: Executor | str
         return doubled
 
     assert run([make(3)(1), make(4)(1)], executor=executor) == [9, 12]
+
+
+def test_functions_are_arguments_on_every_executor(executor: Executor | str) -> None:
+    """Functions, lambdas, closures, partials, methods and classes compute, and are the same calls in a worker."""
+    offset = [1]
+
+    class Local:
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        def __call__(self, x: int) -> int:
+            return x * self.factor + offset[0]
+
+    def shifted(x: int) -> int:
+        return inner(x) + 1
+
+    inner = programs.tripled
+    functions = [programs.tripled, lambda x: x + offset[0], shifted, functools.partial(max, 7), (5).__add__]
+    wanted = [programs.applied_twice(function, 2) for function in functions]
+    wanted += [programs.made_with(kind, 3) for kind in (programs.Scale, Local)]
+    report = run_report(wanted, executor=executor)
+    assert [15, 7, 17, 14, 15, 9, 10] == report.value
+    assert report.computed == 3 * 5 + 2
+    assert run_report(wanted, executor="serial").computed == 0
 
 
 def test_async_runners_work_on_every_executor(executor: Executor | str) -> None:

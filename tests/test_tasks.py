@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import inspect
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import chain, choose, square, total, writes_file
+from programs import applied, chain, choose, square, total, tripled, writes_file
 
 import checkpoint
 from checkpoint import (
@@ -485,6 +486,98 @@ def test_closures_of_one_name_have_results_of_their_own() -> None:
 
     assert run([times(3)(2), times(4)(2)], executor="serial") == [6, 8]
     assert computed(times(3)(2)) == 0
+
+
+def test_a_task_among_the_arguments_is_to_be_called() -> None:
+    """An uncalled task is no argument, wherever it stands; the error says what to do."""
+    for argument, path in [(square, ""), ([square], r"\[0\]"), (functools.partial(square, 2), r"\.func")]:
+        with pytest.raises(UnkeyableError, match=rf"total\(\): parts{path}: Task has no stable text; call it"):
+            total(argument)  # type: ignore[arg-type]
+
+
+def test_a_closure_over_a_task_is_an_argument() -> None:
+    """A function may use tasks; which ones is in its key."""
+
+    def using(inner: Any) -> Any:
+        return lambda x: inner(x).run(executor="serial")
+
+    wanted = [applied(using(one), 2) for one in (square, chain)]
+    assert run(wanted, executor="serial") == [4, 2]
+    assert computed(applied(using(square), 2)) == 0
+
+
+def test_closures_over_lists_of_functions_have_results_of_their_own() -> None:
+    """What a task captured is told apart also where functions stand inside of it."""
+
+    def pipeline(*steps: Any) -> Any:
+        @memo
+        def through(n: int) -> int:
+            for step in steps:
+                n = step(n)
+            return n
+
+        return through
+
+    wanted = [pipeline(abs, tripled)(-2), pipeline(tripled, abs, tripled)(-2)]
+    assert run(wanted, executor="serial") == [6, 18]
+
+
+def test_a_call_with_a_function_names_it() -> None:
+    """What a person reads has no addresses."""
+    assert "applied(function=tripled, x=1)" == repr(applied(tripled, 1))
+
+
+@pytest.mark.parametrize("executor", ["processes", "spawn"])
+def test_functions_of_a_script_are_arguments(executor: str, tmp_path: Path) -> None:
+    """Where no worker can import a function, constants and helpers that it uses count all the same."""
+    program = f"""
+        import multiprocessing, sys
+        from concurrent.futures import ProcessPoolExecutor
+        from checkpoint import run_report
+        from programs import applied_twice
+        TABLE = {{"a": 1}}
+        def helper(x):
+            return x * 10
+        def f(x):
+            return helper(x) + TABLE["a"]
+        def g(k):
+            return lambda x: f(x) + k
+        if __name__ == "__main__":
+            with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+                executor = pool if {executor!r} == "spawn" else {executor!r}
+                report = run_report([applied_twice(f, 1), applied_twice(g(5), 1)], executor=executor)
+            print(report.value, report.computed)
+    """
+    assert run_program(program, tmp_path) == "[32, 42] 6\n"
+    assert run_program(program, tmp_path) == "[32, 42] 0\n"
+    commented = program.replace("x * 10", "x * 10  # ten")
+    assert run_program(commented, tmp_path) == "[32, 42] 0\n"
+    edited = program.replace("x * 10", "x * 20")
+    assert run_program(edited, tmp_path) == "[62, 72] 6\n"
+
+
+def test_a_function_that_is_another_one_in_the_worker_is_refused(tmp_path: Path) -> None:
+    """A worker that has older code says so; nothing is kept under the key of the newer one."""
+    program = """
+        import importlib, multiprocessing, pathlib, sys
+        from concurrent.futures import ProcessPoolExecutor
+        from checkpoint import FunctionChangedError
+        from programs import applied
+        file = pathlib.Path("measures.py")
+        if __name__ == "__main__":
+            file.write_text("def f(x):\\n    return x + 1\\n")
+            import measures
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                print(applied(measures.f, 1).run(executor=pool))
+                file.write_text("def f(x):\\n    return x + 100\\n")
+                importlib.reload(measures)
+                try:
+                    applied(measures.f, 1).run(executor=pool)
+                except FunctionChangedError as error:
+                    print(error.name)
+            print(applied(measures.f, 1).run(executor="processes"))
+    """
+    assert run_program(program, tmp_path, PYTHONDONTWRITEBYTECODE="1") == "2\nmeasures.f\n101\n"
 
 
 # --- the cache -------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ parsed only when a fingerprint is asked for. It never raises and is never random
 
 Must not know: tasks, stores. FORMAT changes whenever any function's fingerprint changes.
 
-Next: policy.py
+Next: functions.py
 """
 
 from __future__ import annotations
@@ -206,14 +206,16 @@ def digest(thing: object) -> str:
     thing = thing.__func__ if type(thing) is types.MethodType else thing
     if type(thing) is types.FunctionType:
         return Tracker(thing).code().fingerprint
+    is_class = issubclass(type(thing), type)
     with contextlib.suppress(Exception):  # UnkeyableError, or what the thing's own code raises
-        return hexdigest(f"{FORMAT} {encode(thing)}")
+        if not is_class:
+            return hexdigest(f"{FORMAT} {encode(thing)}")
     walk = Walk()
     walk.add("the value", "the value", "")
     with contextlib.suppress(Exception):
         walk.use(0, "it", thing)
         code = Code.of(walk)
-        if len(code.parts) > 1 and not code.unseen:
+        if len(code.parts) > 1 and (is_class or not code.unseen):
             return code.fingerprint
     return hexdigest(f"{FORMAT} {_shown(thing)}")
 

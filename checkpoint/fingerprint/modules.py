@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from checkpoint.fingerprint.source import File
 
 __all__ = ["OWN", "Found", "Owner", "capture_loaded", "distribution", "file_of", "find", "is_interactive", "is_module",
-           "namespace", "owner_of_file", "owner_of_module", "top_level"]  # fmt: skip
+           "loaded", "namespace", "owner_of_file", "owner_of_module", "top_level"]  # fmt: skip
 
 #: The name of this package.
 OWN = __name__.partition(".")[0]
@@ -98,6 +98,12 @@ class Found(NamedTuple):
 def is_module(thing: object) -> TypeGuard[types.ModuleType]:
     """Tell whether a thing is a module, whatever it says of itself."""
     return issubclass(type(thing), types.ModuleType)
+
+
+def loaded(name: str) -> types.ModuleType | None:
+    """Return the module of a name if it is loaded."""
+    module = sys.modules.get(name)
+    return module if is_module(module) else None
 
 
 def namespace(module: types.ModuleType) -> dict[str, Any]:
