@@ -139,7 +139,7 @@ def stored_results(store: Path) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", ["binomials", "word_counts", "sweep"])
+@pytest.mark.parametrize("name", ["binomials", "word_counts", pytest.param("sweep", marks=pytest.mark.stress)])
 def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: Path, tmp_path: Path) -> None:
     """Killed with all its workers at random moments, then left alone, it prints what an undisturbed run prints."""
     chance = random.Random(name)

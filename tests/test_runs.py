@@ -639,6 +639,7 @@ def test_a_damaged_result_that_is_read_directly_is_missing(store: Path) -> None:
 # --- scale -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.stress
 def test_a_chain_of_100_000_runs_at_the_default_recursion_limit() -> None:
     """Depth is limited by memory, not by the stack."""
     assert sys.getrecursionlimit() <= 1000
