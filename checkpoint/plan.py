@@ -116,8 +116,10 @@ class Plan:
     def _fresh(self, node: int, basis: bytes) -> Entry | None:
         """Return the first of a node's entries that was computed from what there is now, or is pinned."""
         pinned = self._graph.instances[node].pinned
-        candidates = self._candidates[node]
-        return next((entry for entry in candidates if entry.basis == basis or entry is pinned), None)
+        for entry in self._candidates[node]:
+            if entry.basis == basis or entry is pinned:
+                return entry
+        return None
 
     def _make_ready(self, node: int) -> None:
         self.states[node] = State.READY

@@ -70,9 +70,9 @@ def survey(
                 for node, key in zip(nodes, keys, strict=True) if found else ():
                     if (editions := found.get(key)) is not None:
                         entries[node] = editions
-                        candidates[node] = [
-                            entry for entry in known.candidates(editions) if _is_intact(store, task.name, key, entry)
-                        ]
+                        candidates[node] = known.candidates(editions)
+                        if any([entry.has_files for entry in editions]):
+                            candidates[node] = [e for e in candidates[node] if _is_intact(store, task.name, key, e)]
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
