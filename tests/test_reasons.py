@@ -38,6 +38,11 @@ def doubled(value: int) -> int:
     return 2 * value
 
 
+@memo
+def added(parts: list[Any]) -> str:
+    return repr(parts)
+
+
 @task
 def summed(total: str) -> Callable[[], int]:
     """Require what the test decides."""
@@ -321,6 +326,15 @@ def test_lineage_goes_up_and_down() -> None:
     (below,) = above.downstream()
     assert [{"name": "a"}, []] == [above.arguments, above.upstream()]
     assert (lineage.task, lineage.stored_at) == (below.task, below.stored_at)
+
+
+def test_lineage_shows_instances_among_arguments_as_calls() -> None:
+    """A call reads as it was written, at any depth of lists."""
+    instance = added([[source("a")], source("b")])
+    instance.run(executor="serial")
+    assert instance.lineage().call == (
+        "test_reasons.added(parts=[[test_reasons.source(name='a')], test_reasons.source(name='b')])"
+    )
 
 
 def test_lineage_has_facts() -> None:
