@@ -38,6 +38,14 @@ ORDER = [
     "options",
     "tasks",
     "decorators",
+    "flows",
+    "flows.pipeline.config",
+    "flows.pipeline.selective",
+    "flows.pipeline.lines",
+    "flows.pipeline.running",
+    "flows.pipeline.function",
+    "flows.pipeline.stage",
+    "flows.pipeline",
     "",
 ]
 PURE = ["graph", "version", "plan"]
