@@ -155,3 +155,25 @@ def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: 
         assert found > 0
     if name == "binomials":  # it clears its results first, so all of its lines are the same
         assert undisturbed == final
+
+
+def test_pipeline_goes_on_with_the_stage_it_was_in(store: Path, tmp_path: Path) -> None:
+    """Killed after its second stage, it loads that, runs the rest, and prints what an undisturbed run prints."""
+    with started("pipeline", tmp_path / "other") as process:
+        undisturbed, _ = process.communicate(timeout=120)
+    with started("pipeline", store) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("[clean] stored"):
+                break
+        kill_group(process)
+    with started("pipeline", store) as process:
+        output, steps = process.communicate(timeout=120)
+    with started("pipeline", store) as process:
+        again, loaded = process.communicate(timeout=120)
+    assert 4 == len(undisturbed.splitlines())
+    assert [undisturbed] * 2 == [output, again]
+    assert "[load]" not in steps
+    assert "[clean] loaded\n" in steps
+    assert "[evaluate] running\n" in steps
+    assert "[evaluate] loaded\n" == loaded

@@ -135,6 +135,31 @@ def test_what_has_no_name_needs_one(function: Any, store: Path) -> None:
     assert {"named": 1} == entries(store)
 
 
+def test_callables_with_a_name_are_stages(store: Path) -> None:
+    """Builtins, classes and cached functions go under their own names. [C28]"""
+
+    @functools.cache
+    def nine() -> int:
+        return 9
+
+    assert (9, [9], 1) == (
+        Pipeline(Stage.wrap()(nine))(ALWAYS),
+        (Stage.wrap()(nine) >> Stage.wrap(name="row")(lambda x: [x]) >> Stage.wrap()(list))(ALWAYS),
+        (Stage.wrap()(list) >> Stage.wrap()(len) >> Stage.wrap(name="more")(lambda x: x + 1))(ALWAYS),
+    )
+    assert {"nine": 1, "row": 1, "list": 2, "len": 1, "more": 1} == entries(store)
+
+
+def test_a_default_may_be_anything(ran: list[str]) -> None:
+    """What cannot be part of a key, as the default of a parameter, is part of the code. [C34]"""
+
+    @Stage.wrap()
+    def apply(number: int, how: Any = abs, lock: Any = threading.Lock()) -> int:  # noqa: B008
+        return int(how(number))
+
+    assert (1, 1, ["one"]) == ((one >> apply)(ALWAYS), (one >> apply)(ALWAYS), ran)
+
+
 def test_a_partial_with_other_arguments_is_changed_code() -> None:
     """What is set in a partial counts as its code. [C34]"""
     Pipeline(Stage.wrap(name="most")(functools.partial(max, 1, 2)))(ALWAYS)

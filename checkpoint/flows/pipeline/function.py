@@ -15,9 +15,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from checkpoint.errors import name_of
+from checkpoint.errors import UnkeyableError, name_of
+from checkpoint.keys import encode, module_name
 
-__all__ = ["as_function", "code_of", "look_up", "name_from", "signature_of"]
+__all__ = ["as_function", "code_of", "full_name", "look_up", "name_from", "signature_of"]
 
 
 def name_from(func: Callable[..., Any]) -> str:
@@ -26,14 +27,19 @@ def name_from(func: Callable[..., Any]) -> str:
     Raises:
         TypeError: it has none that tells it from others: a lambda, a partial, a method, a callable object.
     """
-    is_named = isinstance(func, (types.FunctionType, types.BuiltinFunctionType, type))
-    name = getattr(func, "__name__", "<lambda>")
-    if not is_named or name == "<lambda>":
+    owner = getattr(func, "__self__", None)
+    name = getattr(func, "__name__", None) if owner is None or isinstance(owner, types.ModuleType) else None
+    if not isinstance(name, str) or name == "<lambda>":
         raise TypeError(
             f"a stage is kept under the name of its function, and {name_of(func)} has none of its own; "
             "write Stage.wrap(name=...)"
         )
-    return str(name)
+    return name
+
+
+def full_name(func: Callable[..., Any]) -> str:
+    """Return module and name, as the module could be imported."""
+    return f"{module_name(func.__module__ or 'builtins')}.{getattr(func, '__qualname__', func.__name__)}"
 
 
 def signature_of(func: Callable[..., Any]) -> inspect.Signature | None:
@@ -46,24 +52,39 @@ def signature_of(func: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def as_function(func: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a callable as a plain function."""
-    if isinstance(func, types.FunctionType):
+    """Return a callable as a plain function all of whose parameters can be part of a key."""
+    signature = signature_of(func)
+    parameters = [] if signature is None else list(signature.parameters.values())
+    keyable = [parameter for parameter in parameters if _is_keyable(parameter.default)]
+    if isinstance(func, types.FunctionType) and len(keyable) == len(parameters):
         return func
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return func(*args, **kwargs)
 
-    signature = signature_of(func)
     if signature is not None:
-        call.__signature__ = signature  # type: ignore[attr-defined]  # functions take attributes
+        call.__signature__ = signature.replace(parameters=keyable)  # type: ignore[attr-defined]  # functions take it
     return call
 
 
+def _is_keyable(default: object) -> bool:
+    """Tell whether a parameter's default can be part of a key; one that cannot is a part of the code."""
+    if default is inspect.Parameter.empty:
+        return True
+    try:
+        encode(default)
+    except UnkeyableError:
+        return False
+    return True
+
+
 def code_of(func: Callable[..., Any]) -> list[object]:
-    """Return whatever holds the code of a callable that is no plain function, and what is set in it."""
+    """Return what holds the code of a callable, and what is set in it."""
     if isinstance(func, functools.partial):
         return [func.func, list(func.args), dict(func.keywords)]
-    return [func if isinstance(func, (type, types.MethodType, types.BuiltinFunctionType)) else type(func)]
+    plain = inspect.unwrap(func)
+    has_code = isinstance(plain, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type))
+    return [plain if has_code else type(plain)]
 
 
 def look_up(module: str | None, qualname: str) -> Any:

@@ -111,7 +111,7 @@ class StageCall(Instance):
         return self.key == other.key and self.task.name == other.task.name
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return hash(self.key) ^ hash(self.task.name)
 
     def __repr__(self) -> str:
         return self.name

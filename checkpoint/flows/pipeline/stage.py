@@ -205,10 +205,11 @@ class Stage:
         variant = codec, compress
         if variant not in self._tasks:
             settings: dict[str, Any] = {**self._settings, "codec": codec, "compress": compress}
-            if not isinstance(self.func, types.FunctionType):
+            plain = function.as_function(self.func)
+            if plain is not self.func:
                 settings["depends_on"] = [*settings.get("depends_on", ()), *function.code_of(self.func)]
-                settings["name"] = settings.get("name") or f"{self.func.__module__}.{self.name}"
-            self._tasks[variant] = memo(**settings)(function.as_function(self.func))
+                settings["name"] = settings.get("name") or function.full_name(self.func)
+            self._tasks[variant] = memo(**settings)(plain)
         return self._tasks[variant]
 
     def step(self, inputs: tuple[int, ...], config: Config) -> Step:
