@@ -32,6 +32,7 @@ from checkpoint.runs import RunReport
 from checkpoint.store import Entry, Store, current_store, open_store, store_at
 from checkpoint.tasks import Task, TaskInstance, run_report
 from checkpoint.version import address_of, basis_of, version_of
+from checkpoint.worker import is_inside_runner
 
 __all__ = ["StagePlan", "Step", "plan", "report"]
 
@@ -261,6 +262,7 @@ def report(steps: Sequence[Step], config: Config) -> RunReport[Any]:
             view = SelectiveStore(
                 store,
                 scratch=scratch,
+                is_local=is_inside_runner() or config.executor in ("serial", "threads", "async"),
                 hidden={(call.task.name, call.row) for call, step in zip(calls, steps, strict=True)
                         if not step.is_to_load},
                 unkept=unkept,

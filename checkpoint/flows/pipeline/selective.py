@@ -1,7 +1,7 @@
 """SelectiveStore: a view of a store for one run of a pipeline.
 
-Some earlier entries are hidden, so they are computed again and replaced; some tasks' entries live in a scratch folder
-that goes with the run; and of results that are loaded it says that they require nothing, so nothing above
+Some earlier entries are hidden, so they are computed again and replaced; some tasks' entries live in memory or in a
+scratch folder, and go with the run; and of results that are loaded it says that they require nothing, so nothing above
 them is looked for. All other tasks pass through. It travels to other processes as it is.
 
 Must not know: stages, pipelines.
@@ -36,6 +36,7 @@ class SelectiveStore:
         kept: Store,
         *,
         scratch: str,
+        is_local: bool = False,
         hidden: Collection[tuple[str, str]] = (),
         unkept: frozenset[str],
         loaded: Mapping[tuple[str, str], Entry],
@@ -45,12 +46,14 @@ class SelectiveStore:
         Args:
             kept: where results are kept.
             scratch: a folder for results that are not.
+            is_local: no other process takes part, so these results stay in memory.
             hidden: (task name, row) of each entry that is not to be found, though it may be there.
             unkept: names of tasks whose results go to the scratch folder.
             loaded: (task name, row) -> entry of each result that is loaded.
         """
         self._kept = kept
         self._scratch_folder = scratch
+        self._memory = _Memory() if is_local else None
         self._hidden, self._unkept = hidden, unkept
         self._loaded = {place: entry._replace(basis=_REQUIRES_NOTHING) for place, entry in loaded.items()}
 
@@ -64,8 +67,8 @@ class SelectiveStore:
         return cast("str", self)
 
     @property
-    def _scratch(self) -> DiskStore:
-        return _scratch_at(self._scratch_folder)
+    def _scratch(self) -> DiskStore | _Memory:
+        return _scratch_at(self._scratch_folder) if self._memory is None else self._memory
 
     # --- entries ---
 
@@ -106,7 +109,7 @@ class SelectiveStore:
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         if task in self._unkept:
-            return self._scratch.directory(_SCRATCH_TASK, _scratch_row(task, row))
+            return _scratch_at(self._scratch_folder).directory(_SCRATCH_TASK, _scratch_row(task, row))
         return self._kept.directory(task, row)
 
     # --- what passes through ---
@@ -126,6 +129,28 @@ class SelectiveStore:
     def close(self) -> None:
         """Close what is in the scratch folder; the store below stays open."""
         self._scratch.close()
+
+
+@final
+class _Memory:
+    """Frames of results that only this process needs, as long as the run lasts."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[Entry, bytes]] = {}
+
+    def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
+        found = self._found.get(row)
+        return (found[0], memoryview(found[1]), False) if found is not None else None
+
+    def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
+        self._found.update({write.row: (write.entry, b"".join(write.frame.parts)) for write in writes})
+        return [True] * len(writes)
+
+    def quarantine(self, task: str, row: str) -> None:
+        self._found.pop(row, None)
+
+    def close(self) -> None:
+        self._found.clear()
 
 
 def _scratch_row(task: str, row: str) -> str:
