@@ -1,8 +1,8 @@
 """Never compute the same thing twice, never lose what was computed.
 
 Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options, tasks,
-decorators.
+policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options,
+tasks, decorators; then the flows.
 """
 
 from checkpoint.decorators import memo, requires, task

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import json
 import os
 import pickle
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -568,6 +570,49 @@ def test_a_run_goes_on_at_the_stage_that_failed(executor: str, ran: list[str], t
     assert ["one", "double", "fragile", "fragile", "scale"] == ran
 
 
+KILLED = """
+import sys, time
+from pathlib import Path
+from checkpoint.flows.pipeline import Config, Stage
+
+@Stage.wrap()
+def first():
+    print("first runs")
+    return "x" * 40_000
+
+@Stage.wrap()
+def second(text):
+    print("second runs")
+    if not Path("go").exists():
+        Path("begun").touch()
+        time.sleep(600)
+    return len(text)
+
+if __name__ == "__main__":
+    print((first >> second)(Config(load=True, executor=sys.argv[1])))
+"""
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_a_killed_run_goes_on_at_the_stage_that_ran(executor: str, tmp_path: Path) -> None:
+    """After `kill -9` in the second stage, a new process loads the first. [C19]"""
+    (tmp_path / "program.py").write_text(KILLED)
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "program.py", executor]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        while not (tmp_path / "begun").exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"it ended with {process.wait(timeout=0.02)} before its second stage")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    (tmp_path / "go").touch()
+    run = run_program(tmp_path, KILLED, executor)
+    assert "40000\n" == run.stdout.replace("second runs\n", "")
+    assert "[first] loaded\n" in run.stderr
+
+
 def test_a_result_of_older_inputs_is_not_loaded(tmp_path: Path) -> None:
     """After a run that broke between a new input and what is below it, the old result below is computed again. [C19]"""
     number, flag = tmp_path / "number", tmp_path / "flag"
@@ -594,14 +639,38 @@ def test_a_result_of_older_inputs_is_not_loaded(tmp_path: Path) -> None:
     assert (30, 30) == (pipeline(ALWAYS), pipeline(load=["double"]))
 
 
-def test_an_equal_result_is_not_the_reason_to_run_what_is_below(store: Path, ran: list[str]) -> None:
+def test_what_is_below_an_equal_result_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     """A stage that has to run again and gives the same bytes leaves what is below it as it is. [C17]"""
-    pipeline = (one >> double, ten) >> add >> scale
-    pipeline()
-    for name in ("one", "double", "scale"):
-        checkpoint.open_store(store).store.clear(f"stages.{name}", None)
-    ran.clear()
-    assert (36, ["scale"]) == (pipeline(ALWAYS), ran)
+    number = tmp_path / "number"
+
+    @Stage.wrap()
+    def read() -> int:
+        return int(number.read_text())
+
+    @Stage.wrap()
+    def square(found: int) -> int:
+        ran.append("square")
+        return found * found
+
+    pipeline = read >> square >> double
+    for text in ("3", "-3"):
+        number.write_text(text)
+        Pipeline(read)()
+        expected = (("square",), ("double",), ("read",)) if text == "-3" else (("square", "double"), (), ("read",))
+        assert expected == dataclasses.astuple(pipeline.plan(ALWAYS))
+        assert 18 == pipeline(ALWAYS)
+    assert ["square", "double", "square"] == ran
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_what_is_loaded_need_not_be_kept(executor: str, store: Path) -> None:
+    """`load` and `store` don't depend on each other: old results are read, new ones are not written. [C9, C15]"""
+    pipeline = (one >> process_of, one, ten) >> Stage.wrap(name="three")(lambda *found: list(found))
+    first = pipeline(executor=executor, max_workers=2)
+    before = entries(store)
+    assert first == pipeline(load=True, store=False)
+    assert first == pipeline(load=[process_of, "one"], store=False, executor=executor, max_workers=2)
+    assert before == entries(store)
 
 
 @pytest.mark.parametrize(
@@ -895,6 +964,28 @@ def test_branches_run_at_once(executor: str, tmp_path: Path) -> None:
     finally:
         watch.cancel()
         watch.join()
+
+
+def test_limits_are_by_stage_or_name() -> None:
+    """A stage that may run once at a time does, also where several of it are ready. [C32]"""
+    crowd: list[int] = []
+    most: list[int] = []
+
+    @Stage.wrap()
+    def crowded(_: int, number: int) -> int:
+        crowd.append(number)
+        most.append(len(crowd))
+        for _ in range(1000):
+            crowd.sort()
+        crowd.remove(number)
+        return number
+
+    parts = [one >> crowded.bind(number=number) for number in range(8)]
+    pipeline = parts >> Stage.wrap(name="row")(lambda *found: list(found))
+    for key in (crowded, "crowded"):
+        most.clear()
+        assert list(range(8)) == pipeline(executor="threads", max_workers=4, limits={key: 1})
+        assert [1] * 8 == most
 
 
 def test_an_executor_of_yours_is_used(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ the store has for what is above it now. What is above may be gone; then it count
 
 Must not know: how stages are joined.
 
-Next: flows/pipeline/stage.py
+Next: flows/pipeline/function.py
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ __all__ = ["StagePlan", "Step", "plan", "report"]
 class Step(NamedTuple):
     """One stage at one place of a pipeline; the steps of a pipeline are listed from the sources down."""
 
-    #: Tells two functions of one name apart.
-    stage: Hashable
+    #: What the stage goes by in a Config; the first tells two functions of one name apart.
+    names: tuple[Hashable, ...]
     #: How it is shown.
     label: str
     task: Task[..., Any]
@@ -68,7 +68,7 @@ class StagePlan:
 
     def __str__(self) -> str:
         parts = (("run", self.run), ("run or load", self.maybe), ("load", self.load))
-        return "\n".join(f"would {what}: {', '.join(names)}" for what, names in parts if names) or "nothing to do"
+        return "\n".join(f"would {what}: {', '.join(names)}" for what, names in parts if names)
 
 
 @final
@@ -138,7 +138,7 @@ def _calls_of(steps: Sequence[Step]) -> list[StageCall]:
     stages: dict[StageCall, Hashable] = {}
     for step in steps:
         call = StageCall(step.label, step.task(*[calls[position] for position in step.inputs], **step.constants))
-        if stages.setdefault(call, step.stage) != step.stage:
+        if stages.setdefault(call, step.names[0]) != step.names[0]:
             raise TypeError(
                 f"two different functions of this pipeline are called {call.task.name} and would share their results; "
                 "give one of them a name of its own with Stage.wrap(name=...)"
@@ -228,7 +228,10 @@ def _entries_of(calls: Sequence[StageCall], store: Store) -> list[Entry | None]:
 
 
 def _verified_survey(steps: Sequence[Step], calls: Sequence[StageCall], store: Store, policy: Policy) -> _Survey:
-    """Return a survey in which everything that is loaded has been read: what is damaged is gone from it."""
+    """Return a survey in which everything that is loaded has been read: what is damaged is gone from it.
+
+    So a run never finds out, on the way, that it needs what is above a loaded stage. It reads these values again.
+    """
     verified: set[int] = set()
     while True:
         survey = _Survey(steps, calls, store, policy)
@@ -270,7 +273,7 @@ def report(steps: Sequence[Step], config: Config) -> RunReport[Any]:
             )  # fmt: skip
             observers = [*lines, *(config.observers or [])]
             try:
-                return run_report(calls[-1], store=view, observers=observers, **config.run_options())
+                return run_report(calls[-1], store=view, observers=observers, **_options(steps, calls, config))
             finally:
                 view.close()
 
@@ -296,6 +299,15 @@ def _loaded(steps: Sequence[Step], calls: Sequence[StageCall], store: Store, pol
     survey = _verified_survey(steps, calls, store, policy)
     survey.warn_of_changed_code()
     return {calls[place]: entry for place in survey.loaded if (entry := survey.entries[place]) is not None}
+
+
+def _options(steps: Sequence[Step], calls: Sequence[StageCall], config: Config) -> dict[str, Any]:
+    """Return the options of the run, with limits by the names of tasks instead of stages and their names."""
+    options = config.run_options()
+    if config.limits is not None:
+        names = {name: call.task.name for step, call in zip(steps, calls, strict=True) for name in step.names}
+        options["limits"] = {names.get(key, key): most for key, most in config.limits.items()}
+    return options
 
 
 def _store_of(config: Config) -> Store:

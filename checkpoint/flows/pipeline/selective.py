@@ -6,7 +6,7 @@ them is looked for. All other tasks pass through. It travels to other processes 
 
 Must not know: stages, pipelines.
 
-Next: flows/pipeline/running.py
+Next: flows/pipeline/lines.py
 """
 
 from __future__ import annotations

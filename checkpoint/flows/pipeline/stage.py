@@ -6,7 +6,7 @@ is nested, how many arguments each function takes.
 
 Invariants: both are immutable; nothing here is recursive over a pipeline, which may be thousands of stages long.
 
-Next: observe/progress.py
+Last in reading order of the pipeline's files.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ class Stage:
         """Return this stage as a step of a run."""
         names = (self, self._bound({}), self.func, self.name)
         return Step(
-            stage=self,
+            names=names,
             label=self.label,
             task=self.task(config),
             constants=self.constants,
