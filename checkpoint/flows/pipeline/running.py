@@ -261,7 +261,7 @@ def report(steps: Sequence[Step], config: Config) -> RunReport[Any]:
         missing = [call for call, step in zip(calls, steps, strict=True) if step.is_to_load and not call.is_loaded]
         unkept = _tasks_without(calls, [step.is_kept for step in steps])
         lines = [Lines(missing, unkept)] if config.progress is None else []
-        with tempfile.TemporaryDirectory(prefix="checkpoint-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="checkpoint-scratch-", ignore_cleanup_errors=True) as scratch:
             view = SelectiveStore(
                 store,
                 scratch=scratch,

@@ -35,7 +35,7 @@ class SelectiveStore:
         self,
         kept: Store,
         *,
-        scratch: str,
+        scratch: str | DiskStore,
         is_local: bool = False,
         hidden: Collection[tuple[str, str]] = (),
         unkept: frozenset[str],
@@ -45,30 +45,26 @@ class SelectiveStore:
 
         Args:
             kept: where results are kept.
-            scratch: a folder for results that are not.
+            scratch: a folder, or a store, for results that are not.
             is_local: no other process takes part, so these results stay in memory.
             hidden: (task name, row) of each entry that is not to be found, though it may be there.
             unkept: names of tasks whose results go to the scratch folder.
             loaded: (task name, row) -> entry of each result that is loaded.
         """
         self._kept = kept
-        self._scratch_folder = scratch
-        self._memory = _Memory() if is_local else None
+        self._disk = DiskStore(scratch) if isinstance(scratch, str) else scratch
+        self._scratch = _Memory() if is_local else self._disk
         self._hidden, self._unkept = hidden, unkept
         self._loaded = {place: entry._replace(basis=_REQUIRES_NOTHING) for place, entry in loaded.items()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         loaded = {place: entry for place, entry in self._loaded.items() if place[0] in self._unkept}
-        return _opened, (self._kept.url, self._scratch_folder, self._unkept, loaded)
+        return _opened, (self._kept.url, self._disk.url, self._unkept, loaded)
 
     @property
     def url(self) -> str:
         """The view itself, pickled as such: no text could say what it hides. `store_at` takes it as it is."""
         return cast("str", self)
-
-    @property
-    def _scratch(self) -> DiskStore | _Memory:
-        return _scratch_at(self._scratch_folder) if self._memory is None else self._memory
 
     # --- entries ---
 
@@ -109,7 +105,7 @@ class SelectiveStore:
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         if task in self._unkept:
-            return _scratch_at(self._scratch_folder).directory(_SCRATCH_TASK, _scratch_row(task, row))
+            return self._disk.directory(_SCRATCH_TASK, _scratch_row(task, row))
         return self._kept.directory(task, row)
 
     # --- what passes through ---
@@ -157,10 +153,11 @@ def _scratch_row(task: str, row: str) -> str:
     return f"{task} {row}"
 
 
-@functools.lru_cache(maxsize=8)
-def _scratch_at(folder: str) -> DiskStore:
+@functools.lru_cache(maxsize=1)
+def _opened_scratch(folder: str) -> DiskStore:
+    """Return a worker's store at a scratch folder, the same for all batches of a run."""
     return DiskStore(folder)
 
 
 def _opened(kept: str, scratch: str, unkept: frozenset[str], loaded: Mapping[tuple[str, str], Entry]) -> SelectiveStore:
-    return SelectiveStore(store_at(kept), scratch=scratch, unkept=unkept, loaded=loaded)
+    return SelectiveStore(store_at(kept), scratch=_opened_scratch(scratch), unkept=unkept, loaded=loaded)
