@@ -44,6 +44,7 @@ ORDER = [
     "flows.pipeline.lines",
     "flows.pipeline.running",
     "flows.pipeline.function",
+    "flows.pipeline.drawing",
     "flows.pipeline.stage",
     "flows.pipeline",
     "",

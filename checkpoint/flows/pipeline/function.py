@@ -2,7 +2,7 @@
 
 Must not know: stages, pipelines.
 
-Next: flows/pipeline/stage.py
+Next: flows/pipeline/drawing.py
 """
 
 from __future__ import annotations

@@ -170,12 +170,18 @@ class _Survey:
 
     def _agrees(self, entry: Entry, above: Sequence[int], usable: Sequence[bool]) -> bool:
         """Tell whether an entry was computed from what is above it now, as far as that is there."""
-        found = [(self._calls[place], upper) for place in above if (upper := self.entries[place]) is not None]
-        if len(found) < len(above):
-            lacking = [place for place in above if self.entries[place] is None]
+        found = [place for place in above if self.entries[place] is not None]
+        if not all(usable[place] for place in found):
+            return False
+        lacking = [place for place in above if self.entries[place] is None]
+        if lacking:  # nothing to compare with; but where changed code runs again, it may be there under older code
             return not any(self._policy.resolve(self._steps[place].on_change) == "rerun" for place in lacking)
-        versions = [version_of(address_of(call), upper.generation, upper.digest) for call, upper in found]
-        return all(usable[place] for place in above) and entry.basis == basis_of(versions)
+        return entry.basis == basis_of([self._version(place) for place in found])
+
+    def _version(self, position: int) -> bytes:
+        entry = self.entries[position]
+        assert entry is not None
+        return version_of(address_of(self._calls[position]), entry.generation, entry.digest)
 
     def _walk(self) -> tuple[list[int], list[int]]:
         loaded: list[int] = []

@@ -23,6 +23,7 @@ from checkpoint.decorators import memo
 from checkpoint.errors import name_of
 from checkpoint.flows.pipeline import function, running
 from checkpoint.flows.pipeline.config import Config, codec_named, is_selected
+from checkpoint.flows.pipeline.drawing import described, flowchart, shortened
 from checkpoint.flows.pipeline.running import StagePlan, Step
 from checkpoint.keys import encode, snapshot
 from checkpoint.options import TaskSettings
@@ -131,7 +132,7 @@ class Stage:
     def __rshift__(self, other: object) -> Pipeline:
         if isinstance(other, (Stage, Pipeline)):
             return other.__rrshift__(self)
-        raise TypeError(f"{self.name} >> ... takes a stage or a pipeline, not {_described(other)}")
+        raise TypeError(f"{self.name} >> ... takes a stage or a pipeline, not {described(other)}")
 
     def __rrshift__(self, inputs: object) -> Pipeline:
         return self << inputs
@@ -157,7 +158,7 @@ class Stage:
 
     @property
     def _shown(self) -> str:
-        return f"{self.name}{self._signature or '(...)'}"
+        return self.name + shortened(self._signature or "(...)", str)
 
     # --- identity ---
 
@@ -178,7 +179,7 @@ class Stage:
     @property
     def label(self) -> str:
         """The name, with constants if there are some."""
-        constants = ", ".join(f"{name}={_short(value)}" for name, value in self.constants.items())
+        constants = ", ".join(f"{name}={shortened(value)}" for name, value in self.constants.items())
         return f"{self.name}({constants})" if constants else self.name
 
     def __copy__(self) -> Self:
@@ -264,7 +265,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if not isinstance(self.stage, Stage):
-            raise TypeError(f"a pipeline ends in a stage, not in {_described(self.stage)}")
+            raise TypeError(f"a pipeline ends in a stage, not in {described(self.stage)}")
         args = _inputs_of(self.stage, self.args)
         object.__setattr__(self, "args", args)
         object.__setattr__(self, "lack", self._lack())
@@ -309,18 +310,14 @@ class Pipeline:
 
     def draw(self) -> str:
         """Return the pipeline as a Mermaid flowchart, each distinct part once."""
-        flat = self._flat()
-        lines = ["flowchart LR"]
-        lines += [f'    s{place}["{_escaped(stage.label)}"]' for place, (stage, _) in enumerate(flat)]
-        lines += [f"    s{above} --> s{place}" for place, (_, inputs) in enumerate(flat) for above in inputs]
-        return "\n".join(lines) + "\n"
+        return flowchart([(stage.label, inputs) for stage, inputs in self._flat()])
 
     # --- joining ---
 
     def __rshift__(self, other: object) -> Pipeline:
         if isinstance(other, (Stage, Pipeline)):
             return other.__rrshift__(self)
-        raise TypeError(f"{self!r} >> ... takes a stage or a pipeline, not {_described(other)}")
+        raise TypeError(f"{self!r} >> ... takes a stage or a pipeline, not {described(other)}")
 
     def __rrshift__(self, inputs: object) -> Pipeline:
         """Feed inputs to the head: the first stage of a chain."""
@@ -409,34 +406,17 @@ def _inputs_of(stage: Stage, inputs: object) -> tuple[Pipeline, ...]:
     if isinstance(inputs, (Stage, Pipeline)):
         inputs = (inputs,)
     if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
-        raise TypeError(f"stage {stage.name} receives stages and pipelines, not {_described(inputs)}")
+        raise TypeError(f"stage {stage.name} receives stages and pipelines, not {described(inputs)}")
     parts = list(inputs)
     for part in parts:
         if not isinstance(part, (Stage, Pipeline)):
-            raise TypeError(f"each input of stage {stage.name} must be a stage or a pipeline, not {_described(part)}")
+            raise TypeError(f"each input of stage {stage.name} must be a stage or a pipeline, not {described(part)}")
     return tuple([Pipeline(part) if isinstance(part, Stage) else part for part in parts])
-
-
-def _described(thing: object) -> str:
-    advice = ""
-    if isinstance(thing, (tuple, list, set, frozenset)):
-        advice = "; inputs are one level deep: join those to a stage first, `(one, two) >> stage`"
-    elif callable(thing):
-        advice = "; make it a stage with @Stage.wrap()"
-    return f"{name_of(thing)} {_short(thing)}{advice}"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:50] + "..."
-
-
-def _escaped(text: str) -> str:
-    """Return text as Mermaid takes it between quotation marks."""
-    return "".join(part if part not in '"#<>&\n' else f"#{ord(part)};" for part in text)
 
 
 def _config_of(cfg: object, options: Mapping[str, Any]) -> Config:
     if cfg is not None and not isinstance(cfg, Config):
-        raise TypeError(f"a pipeline is called with a Config, not with {name_of(cfg)} {_short(cfg)}; call it to run it")
+        raise TypeError(
+            f"a pipeline is called with a Config, not with {name_of(cfg)} {shortened(cfg)}; call it to run it"
+        )
     return dataclasses.replace(cfg or Config(), **options)
