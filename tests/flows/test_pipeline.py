@@ -639,6 +639,24 @@ def test_a_result_of_older_inputs_is_not_loaded(tmp_path: Path) -> None:
     assert (30, 30) == (pipeline(ALWAYS), pipeline(load=["double"]))
 
 
+def test_a_missing_input_does_not_excuse_a_stale_one(tmp_path: Path, store: Path) -> None:
+    """With one input gone and the other one out of date, the result below is not loaded. [C16, C19]"""
+    number = tmp_path / "number"
+
+    @Stage.wrap()
+    def read() -> int:
+        return int(number.read_text())
+
+    pipeline = (read >> double, one) >> add
+    number.write_text("1")
+    assert 3 == pipeline()
+    checkpoint.open_store(store).store.clear("stages.one")
+    assert (("add",), 3) == (pipeline.plan(ALWAYS).load, pipeline(ALWAYS))
+    number.write_text("5")
+    Pipeline(read)()
+    assert 11 == pipeline(ALWAYS)
+
+
 def test_what_is_below_an_equal_result_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     """A stage that has to run again and gives the same bytes leaves what is below it as it is. [C17]"""
     number = tmp_path / "number"
