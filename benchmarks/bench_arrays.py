@@ -23,7 +23,7 @@ def figures(quick: bool) -> Iterator[Figure]:
 
         def write() -> None:
             frame = encode(array, "array")
-            entry = Entry(bytes(16), frame.digest, bytes(16), bytes(16), 0.0, 0.0, frame.size)
+            entry = Entry(bytes(16), frame.digest, bytes(16), bytes(16), bytes(8), 0.0, 0.0, frame.size)
             store.write("array", [Write("{}", "{}", Epoch(0, 0), entry, frame)])
 
         files = [folder / "before.bin"]

@@ -1,8 +1,7 @@
 """Never compute the same thing twice, never lose what was computed.
 
-Start at `task`, `requires` and `memo`; `run` computes. The code is best read in the order errors, keys, fingerprint,
-policy, codec, store, graph, version, plan, survey, process, worker, wire, executors, events, engine, runs, options,
-tasks, decorators; then the flows.
+Start at `task`, `requires` and `memo`; `run` computes. The last line of each file's docstring names the file that is
+best read next; errors.py is the first.
 """
 
 from checkpoint.decorators import memo, requires, task
@@ -12,6 +11,8 @@ from checkpoint.errors import (
     CycleError,
     DamagedEntryError,
     DamagedEntryWarning,
+    FileChangedError,
+    MutatedInputError,
     NotCachedError,
     StoreError,
     TaskFailedError,
@@ -19,10 +20,14 @@ from checkpoint.errors import (
     TaskTimeoutError,
     UnkeyableError,
     UnknownTaskError,
+    UnseenCodeWarning,
     UnstorableError,
 )
 from checkpoint.executors import ExecutorTraits
+from checkpoint.files import File
 from checkpoint.keys import register
+from checkpoint.lineage import Lineage
+from checkpoint.reasons import Cue, Reason
 from checkpoint.runs import Forecast, RunReport
 from checkpoint.store import open_store
 from checkpoint.tasks import CachedCall, Task, TaskInstance, run, run_async, run_report
@@ -34,12 +39,18 @@ __all__ = [
     "CachedCall",
     "CheckpointError",
     "CodeChangedWarning",
+    "Cue",
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
     "ExecutorTraits",
+    "File",
+    "FileChangedError",
     "Forecast",
+    "Lineage",
+    "MutatedInputError",
     "NotCachedError",
+    "Reason",
     "RunReport",
     "StoreError",
     "Task",
@@ -49,6 +60,7 @@ __all__ = [
     "TaskTimeoutError",
     "UnkeyableError",
     "UnknownTaskError",
+    "UnseenCodeWarning",
     "UnstorableError",
     "memo",
     "open_store",

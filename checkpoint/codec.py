@@ -133,7 +133,8 @@ def encode(
         call: the call whose result it is; errors show it.
         codec: None for pickle.
         level: zstandard level, or None for no compression.
-        head: a JSON list or object kept beside the value, readable without decoding it.
+        head: a JSON list or object kept beside the value, readable without decoding it; taken after the value was
+            encoded, and left out if it is empty.
 
     Raises:
         UnstorableError: naming the call and the place inside the value.
@@ -164,7 +165,7 @@ def encode(
 
         packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
         body[:], position = [packed], len(packed)
-    head_bytes = b"" if head is None else json.dumps(head, separators=(",", ":")).encode()
+    head_bytes = b"" if not head else json.dumps(head, separators=(",", ":")).encode()
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)

@@ -64,6 +64,8 @@ def task(body: Callable[..., Any] | None = None, /, **options: Unpack[TaskSettin
         pool: a resource shared by several tasks; `run(pools={name: size})` says how many may hold it (default 1).
         name: the name under which results are kept, instead of module and function.
         store: False for a result that is not kept: each consumer computes it in its own process.
+        defaults_added: parameters that this function did not always have, each with the value that does what it did
+            without: `{"top": 10}`. A call with that value finds the results from before.
         codec: "json" for results that other programs read, or an object with `name`, `encode` and `decode`.
 
     Raises:

@@ -15,10 +15,8 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -26,12 +24,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
-from checkpoint import codec, wire, worker
+from checkpoint import notices, wire, worker
 from checkpoint.errors import (
     CheckpointError,
-    CodeChangedWarning,
     DamagedEntryError,
-    DamagedEntryWarning,
     TaskLostError,
     TaskTimeoutError,
 )
@@ -41,6 +37,8 @@ from checkpoint.graph import Instance
 from checkpoint.plan import State
 from checkpoint.store import Store
 from checkpoint.survey import survey
+from checkpoint.values import load
+from checkpoint.version import row_of
 from checkpoint.worker import Job, Kind, Report
 
 __all__ = ["Options", "Outcome", "Run"]
@@ -70,6 +68,7 @@ class Options(NamedTuple):
     limits: Mapping[str, int] = _NONE
     traits: ExecutorTraits | None = None
     observers: Sequence[Observer] = ()
+    is_forced: bool = False
 
 
 @final
@@ -105,8 +104,8 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        surveyed = survey(roots, store, pools=options.pools, limits=options.limits)
-        self._graph, self._plan, self._entries = surveyed.graph, surveyed.plan, surveyed.entries
+        surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
+        self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
         self._began = time.perf_counter()
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
@@ -137,7 +136,7 @@ class Run:
             for node, state in enumerate(self._plan.states):
                 if state is State.FRESH:
                     self._hit(node)
-            self._warn_of_changed_code()
+            self._give_notice()
             self._settle_roots()
         finally:
             self.outcome.seconds = time.perf_counter() - self._began
@@ -262,7 +261,10 @@ class Run:
         self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         for node in nodes:
             self._tell(EventKind.STARTED, node)
-        jobs = [Job(self._graph.instances[node], self._graph.take_runner(node)) for node in nodes]
+        jobs = [
+            Job(self._graph.instances[node], self._editions_above(node), self._graph.take_runner(node))
+            for node in nodes
+        ]
         try:
             future = self._workers.submit(number, jobs, tasks)
         except BrokenExecutor as error:  # it broke since the last completion was seen
@@ -272,6 +274,22 @@ class Run:
             del self._batches[number]
             raise
         future.add_done_callback(lambda done: self._completions.put((number, done)))
+
+    def _editions_above(self, node: int) -> dict[bytes, str]:
+        """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
+        found: dict[bytes, str] = {}
+        seen = set(self._graph.upstream[node])
+        pending = list(seen)
+        while pending:
+            above = pending.pop()
+            version = self._plan.versions[above]
+            if not self._graph.instances[above].task.is_stored:
+                new = set(self._graph.upstream[above]) - seen
+                pending.extend(new)
+                seen |= new
+            elif version is not None:
+                found[version[:16]] = self._plan.edition(above)
+        return found
 
     # --- completions ---
 
@@ -342,7 +360,7 @@ class Run:
         count.seconds += report.seconds
         count.size += report.size
         self._tell(EventKind.COMPUTED, node, report)
-        for fresh in self._plan.computed(node, report.generation, report.digest):
+        for fresh in self._plan.computed(node, report.generation, report.digest, report.edition):
             self._hit(fresh)
 
     def _failed(self, node: int, report: Report, kind: Kind) -> None:
@@ -386,7 +404,7 @@ class Run:
             found = self._graph.node_of(name, key)
             missing.add(found)
             if reason:
-                self._warn_of_damage(self._graph.instances[found], reason)
+                notices.warn_of_damage(self._graph.instances[found], reason)
         self._repeats[node] += 1
         if self._repeats[node] > _MOST_REPEATS:
             self._give_up(node, TaskLostError(repr(self._graph.instances[node]), "its inputs vanish again and again"),
@@ -467,6 +485,17 @@ class Run:
             logger.warning("%r lost its worker (%s), trying again alone", instance, reason)
             self._suspect(node)
 
+    def _give_notice(self) -> None:
+        """Warn of code that changed, or cannot be seen, and keep what was declared of it."""
+        for task, revisions in self._revisions.items():
+            revisions.keep_predecessors()
+            notices.warn_of_unseen_code(task)
+        for node, entry in enumerate(self._plan.served):
+            if entry is not None:
+                instance = self._graph.instances[node]
+                if entry.fingerprint != instance.task.fingerprint:
+                    notices.warn_of_change(instance, entry, self._revisions[instance.task])
+
     # --- values ---
 
     def value_of(self, instance: Instance) -> Any:
@@ -475,23 +504,25 @@ class Run:
         Raises:
             what the runner of an instance that isn't stored raises.
         """
+        node = self._graph.node_of(instance.task.name, instance.key)
         for _ in range(_MOST_REPEATS):
             if not instance.task.is_stored:
                 try:
-                    return worker.unstored_value(self.store, instance)
+                    return worker.unstored_value(self.store, instance, self._editions_above(node))
                 except LookupError as lacking:
                     if not (lacking.args and isinstance(lacking.args[0], tuple)):
                         raise
                     self._compute_again([self._graph.node_of(name, key) for name, key, _ in lacking.args[0]])
                     continue
-            found = self.store.read(instance.task.name, instance.row)
+            row = row_of(instance.key, self._plan.edition(node))
+            try:
+                found = load(self.store, instance.task, row)
+            except DamagedEntryError as damage:
+                found = None
+                notices.warn_of_damage(instance, damage.reason)
             if found is not None:
-                try:
-                    return codec.decode(found[1], codec=instance.task.codec, is_mapped=found[2])[0]
-                except DamagedEntryError as damage:
-                    self.store.quarantine(instance.task.name, instance.row)
-                    self._warn_of_damage(instance, damage.reason)
-            self._compute_again([self._graph.node_of(instance.task.name, instance.key)])
+                return found[1]
+            self._compute_again([node])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
 
     def _compute_again(self, nodes: Sequence[int]) -> None:
@@ -521,29 +552,3 @@ class Run:
         for observer in self._options.observers:
             observer.notify(event)
         logger.debug("%s: %r", kind.value, event.instance)
-
-    def _warn_of_changed_code(self) -> None:
-        for node, (state, entry) in enumerate(zip(self._plan.states, self._entries, strict=True)):
-            if state is State.FRESH and entry is not None:
-                task = self._graph.instances[node].task
-                if entry.fingerprint.hex() != task.fingerprint and task.should_warn_of_change():
-                    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.stored_at))
-                    warnings.warn(
-                        f"the code of {task.name} changed since results like {self._graph.instances[node]!r} were made "
-                        f"({made}), and they are used as they are; {task.name}.clear() discards them, "
-                        'on_change="rerun" computes again after each change, on_change="ignore" is silent',
-                        CodeChangedWarning, stacklevel=_levels_to_user(),
-                    )  # fmt: skip
-
-    def _warn_of_damage(self, instance: Instance, reason: str) -> None:
-        text = f"the stored result of {instance!r} is damaged ({reason}); it was set aside and is computed again"
-        warnings.warn(text, DamagedEntryWarning, stacklevel=_levels_to_user())
-
-
-def _levels_to_user() -> int:
-    """Return the stacklevel at which a warning points to the code that called into this package."""
-    package = os.path.dirname(__file__)
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-        frame, level = frame.f_back, level + 1
-    return level

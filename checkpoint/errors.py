@@ -16,6 +16,8 @@ __all__ = [
     "CycleError",
     "DamagedEntryError",
     "DamagedEntryWarning",
+    "FileChangedError",
+    "MutatedInputError",
     "NotCachedError",
     "StoreError",
     "TaskFailedError",
@@ -23,6 +25,7 @@ __all__ = [
     "TaskTimeoutError",
     "UnkeyableError",
     "UnknownTaskError",
+    "UnseenCodeWarning",
     "UnstorableError",
 ]
 
@@ -108,6 +111,17 @@ class DamagedEntryError(CheckpointError, ValueError):
         self.reason = reason
 
 
+class FileChangedError(CheckpointError, RuntimeError):
+    """A file that a call took as an argument was changed before its result was there. `path` says which."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path} was changed since the call that takes it was made, so the result is not kept; run again"
+
+
 class TaskFailedError(CheckpointError, RuntimeError):
     """Stands for a task's exception that could not be sent from the worker.
 
@@ -155,10 +169,29 @@ class UnknownTaskError(CheckpointError, LookupError):
         return f"task {self.name} is not defined in this process, or not in the same form; import it first"
 
 
+class MutatedInputError(CheckpointError, RuntimeError):
+    """A runner changed a value that it was given. Attributes: `call`, `what` (the value's name)."""
+
+    def __init__(self, call: str, what: str) -> None:
+        super().__init__(call, what)
+        self.call, self.what = call, what
+
+    def __str__(self) -> str:
+        return f"{self.call} changed {self.what}, which it was given; work on a copy and return that"
+
+
 class CodeChangedWarning(UserWarning):
     """A result made by an older version of a task's code was used.
 
-    Cure: `task.clear()` to compute again, `on_change="rerun"` to do so by itself, or `on_change="ignore"`.
+    Cure: `task.accept()` if the change is harmless, `task.clear()` to compute again, `on_change="rerun"` to do so by
+    itself, or `on_change="ignore"`.
+    """
+
+
+class UnseenCodeWarning(UserWarning):
+    """A task uses something whose code cannot be seen, so a change of it goes unnoticed. Given once for each thing.
+
+    Cure: name what it depends on with `depends_on=`, or pin the code with `version=`.
     """
 
 

@@ -1,6 +1,6 @@
 """Events: what happens in a run, for those who look on.
 
-Next: engine.py
+Next: notices.py
 """
 
 from __future__ import annotations

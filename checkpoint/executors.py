@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import functools
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -26,7 +27,7 @@ from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
 from checkpoint.policy import current_policy
-from checkpoint.store import Store, WriteBehind, store_at
+from checkpoint.store import Store, WriteBehind
 from checkpoint.worker import Job
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
@@ -165,13 +166,12 @@ def open_workers(
 
 
 def _check_reachable(store: Store) -> None:
-    """Refuse a store that another process would not find by its URL."""
+    """Refuse a store that another process would not have."""
     try:
-        is_reachable = store_at(store.url) is store
-    except ValueError:
-        is_reachable = False
-    if not is_reachable:
-        raise TypeError(f"other processes cannot open the store {store!r}; use executor='serial', 'threads' or 'async'")
+        pickle.dumps(store)
+    except Exception as error:
+        text = f"other processes cannot open the store {store!r} ({error}); use executor='serial', 'threads' or 'async'"
+        raise TypeError(text) from None
 
 
 def _processor_count() -> int:

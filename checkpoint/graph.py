@@ -5,7 +5,7 @@ A body returns a `Runner`: the function that computes, and the structures of ins
 
 Must not know: stores, executors, how a task is defined. It never reads an entry.
 
-Next: version.py
+Next: values.py
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any, Protocol, final
 
 from checkpoint.codec import Codec
 from checkpoint.errors import CycleError
+from checkpoint.fingerprint import Code
+from checkpoint.store import Entry
 
 __all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
 
@@ -26,11 +28,15 @@ class TaskInfo(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def row_suffix(self) -> str: ...
+    def code(self) -> Code: ...
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> bytes: ...
+    @property
+    def on_change(self) -> str: ...
     @property
     def code_version(self) -> str: ...
+    @property
+    def defaults_added(self) -> frozenset[str]: ...
     @property
     def codec(self) -> Codec | None: ...
     @property
@@ -59,16 +65,15 @@ class Instance:
     key: str
     #: The arguments in the order of the parameters; None where only the key has travelled.
     values: tuple[Any, ...] | None
+    #: The entry whose value it has, whatever that was computed from; None to let freshness decide.
+    pinned: Entry | None = None
+    #: Whether it is to be computed whatever the store has.
+    is_forced: bool = False
 
     @property
     def task(self) -> TaskInfo:
         """The task."""
         raise NotImplementedError
-
-    @property
-    def row(self) -> str:
-        """The row of the entry in the task's part of the store."""
-        return self.key + self.task.row_suffix
 
     def evaluate(self) -> Runner:
         """Evaluate the body: what is required, and the function to call with the values of that."""

@@ -7,7 +7,7 @@ The text depends on nothing but the values: not on the hash seed, the Python ver
 
 Must not know: tasks, stores, clocks. FORMAT changes whenever any value's text changes.
 
-Next: fingerprint.py
+Next: fingerprint/names.py
 """
 
 from __future__ import annotations
@@ -444,9 +444,20 @@ class Signature:
     `values` are in the order of the parameters, defaults filled in; `*args` is one tuple, `**kwargs` one dict.
     """
 
-    __slots__ = ("_defaults", "_is_simple", "_order", "_parameters", "_signature", "call_name", "names")
+    __slots__ = ("_added", "_defaults", "_is_simple", "_order", "_parameters", "_signature", "call_name", "names")
 
-    def __init__(self, function: Callable[..., Any], call_name: str) -> None:
+    def __init__(self, function: Callable[..., Any], call_name: str, added: Mapping[str, Any] | None = None) -> None:
+        """Take a function's signature apart.
+
+        Args:
+            function: whose calls are bound.
+            call_name: how errors name it.
+            added: parameters that older keys don't have, and the values that stand for calls of that time: a
+                parameter that has this value is left out of the key.
+
+        Raises:
+            ValueError: there is no such parameter; UnkeyableError: one of the values cannot be part of a key.
+        """
         self._signature = inspect.signature(function)
         self._parameters = list(self._signature.parameters.values())
         #: How errors name the function.
@@ -455,6 +466,10 @@ class Signature:
         self.names = tuple(self._signature.parameters)
         self._is_simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in self._parameters)
         self._defaults = tuple(p.default for p in self._parameters if p.default is not p.empty)
+        self._added = {f"{_quote(name)}:{encode(value)}" for name, value in (added or {}).items()}
+        for name in added or ():
+            if name not in self.names:
+                raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
         self._order = [(f"{_quote(name)}:", self.names.index(name)) for name in sorted(self.names)]
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -485,6 +500,8 @@ class Signature:
         try:
             find = _encoders.get
             texts = [name + find(type(values[index]), _encode_other)(values[index]) for name, index in self._order]
+            if self._added:
+                texts = [text for text in texts if text not in self._added]
             return "{" + ",".join(texts) + "}"
         except (_Unencodable, RecursionError):
             for name, value in zip(self.names, values, strict=True):

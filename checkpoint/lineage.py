@@ -1,45 +1,127 @@
 """Lineage: which entries were computed from which, as the entries themselves record it.
 
+Must not know: graphs, plans; nothing is evaluated. An upstream entry that is gone, or was made anew with another value,
+is told as such.
+
 Next: options.py
 """
 
 from __future__ import annotations
 
-from checkpoint import codec
-from checkpoint.errors import DamagedEntryError
-from checkpoint.store import Store
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, final
 
-__all__ = ["below"]
+from checkpoint import keys
+from checkpoint.fingerprint import Code
+from checkpoint.origin import origin_of
+from checkpoint.reasons import described, upstream_of
+from checkpoint.revisions import code_at
+from checkpoint.store import Store
+from checkpoint.version import address_of, edition_of, key_of, mark_of, row_of, version_of
+
+__all__ = ["Lineage", "below"]
+
+
+@final
+class Lineage:
+    """Where a stored value comes from, and what was made of it.
+
+    Made by `TaskInstance.lineage`; describes the entry as it was at that moment. Thread-safe.
+
+    Attributes:
+        task, arguments: the call; arguments by name.
+        is_kept: whether the store still has exactly this value; if not, the attributes below are None or empty.
+        stored_at, seconds, size: when it was stored (since 1970), how long the runner took, bytes.
+        fingerprint: digest of the code that computed it, 32 hex digits.
+        code: that code with all that it used, as text; None if it is not on record.
+        packages: name and version of the installed packages that the code used.
+        origin: host, platform and python where it was computed.
+    """
+
+    def __init__(self, store: Store, task: str, row: str, mark: str | None = None) -> None:
+        """Read what is known of an entry.
+
+        Args:
+            store: where it is.
+            task: name of the task.
+            row: its row.
+            mark: of the version that is meant; None for the one that is there.
+        """
+        self._store = store
+        self._row = row
+        self.task = task
+        key = key_of(row)
+        self.call = described(task, key)
+        self.arguments: Mapping[str, Any] = keys.decode_arguments(key)
+        entries = store.lookup(task, [key]).get(key, [])
+        entry = next((e for e in entries if row_of(key, edition_of(e.fingerprint, e.basis)) == row), None)
+        self._mark = mark
+        if entry is not None:
+            self._mark = mark_of(version_of(address_of(task, key), entry.generation, entry.digest))
+        self.is_kept = entry is not None and mark in (None, self._mark)
+        kept = entry if self.is_kept else None
+        self.stored_at = kept.stored_at if kept is not None else None
+        self.seconds = kept.seconds if kept is not None else None
+        self.size = kept.size if kept is not None else None
+        self.fingerprint = kept.fingerprint.hex() if kept is not None else ""
+        self.code: Code | None = code_at(store, task, kept.fingerprint) if kept is not None else None
+        self.origin: Mapping[str, str] = origin_of(store, task, kept.origin) if kept is not None else {}
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Name and version of the installed packages that the code used."""
+        return self.code.packages if self.code is not None else ()
+
+    def upstream(self) -> list[Lineage]:
+        """Return what the value was computed from, directly, in order. Cost: one read, and one more for each."""
+        above = upstream_of(self._store, self.task, self._row) if self.is_kept else []
+        return [Lineage(self._store, task, row, mark) for task, row, mark in above]
+
+    def downstream(self) -> list[Lineage]:
+        """Return what was computed from the value, directly. Cost: reads the head of every entry of the store."""
+        return [
+            Lineage(self._store, task, row)
+            for task, row, above in _computed_from(self._store)
+            if (self.task, self._row, self._mark) in above
+        ]
+
+    def __repr__(self) -> str:
+        return f"<lineage of {self.call}>"
+
+    def __str__(self) -> str:
+        return "\n".join([self._line(), *(f"  from {above._line()}" for above in self.upstream())])
+
+    def _line(self) -> str:
+        if self.stored_at is None:
+            return f"{self.call}: no longer kept"
+        made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.stored_at))
+        facts = [f"{made} in {self.seconds:.3g} s", f"code {self.fingerprint[:8]}", *self.packages]
+        if self.origin:
+            facts += [self.origin["host"], f"Python {self.origin['python']}"]
+        return f"{self.call}: {', '.join(facts)}"
+
+
+def _computed_from(store: Store) -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Yield each entry's task and row, and what it was computed from."""
+    for task in store.tasks():
+        for row, _ in store.scan(task):
+            yield task, row, upstream_of(store, task, row)
 
 
 def below(store: Store, task: str, key: str) -> list[tuple[str, str]]:
-    """Return (task name, row) of every entry that was computed, directly or not, from a key's entries.
+    """Return task name and key of all that was computed, directly or not, from any entry of a key.
 
-    Cost: reads the head of each entry of the store once.
+    Cost: reads the head of every entry of the store once.
     """
     consumers: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for name in store.tasks():
-        for row, _ in store.scan(name):
-            for upstream_task, upstream_row in _upstream(store, name, row):
-                consumers.setdefault((upstream_task, key_of(upstream_row)), []).append((name, row))
+    for consumer, row, upstream in _computed_from(store):
+        for name, above, _ in upstream:
+            consumers.setdefault((name, key_of(above)), []).append((consumer, key_of(row)))
     found: dict[tuple[str, str], None] = {}
     pending = [(task, key)]
     while pending:
-        for name, row in consumers.pop(pending.pop(), ()):
-            found[name, row] = None
-            pending.append((name, key_of(row)))
+        for consumer_at in consumers.pop(pending.pop(), ()):
+            found[consumer_at] = None
+            pending.append(consumer_at)
     return list(found)
-
-
-def key_of(row: str) -> str:
-    """Return the key that a row belongs to."""
-    return row[: row.rindex("}") + 1]
-
-
-def _upstream(store: Store, task: str, row: str) -> list[tuple[str, str]]:
-    found = store.read(task, row)
-    try:
-        head = codec.read_head(found[1]) if found is not None else None
-    except DamagedEntryError:
-        head = None  # it is reported when somebody wants its value
-    return [(name, upstream_row) for name, upstream_row in head or ()]

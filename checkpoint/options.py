@@ -6,7 +6,7 @@ Next: tasks.py
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol, TypedDict, final
 
 from checkpoint.codec import DEFAULT_LEVEL, Codec, check_codec
@@ -28,6 +28,7 @@ class TaskSettings(TypedDict, total=False):
     pool: str | None
     name: str | None
     store: bool
+    defaults_added: Mapping[str, object]
     codec: Literal["pickle", "json"] | Codec | None
 
 
@@ -49,6 +50,7 @@ class TaskOptions(NamedTuple):
     pool: str | None
     name: str | None
     is_stored: bool
+    defaults_added: Mapping[str, object]
     codec: Codec | None
 
     @classmethod
@@ -84,6 +86,7 @@ class TaskOptions(NamedTuple):
             pool=_text(given.get("pool"), "pool", invalid),
             name=_text(given.get("name"), "name", invalid),
             is_stored=is_stored,
+            defaults_added=_defaults(given.get("defaults_added", {}), invalid),
             codec=codec,
         )
 
@@ -140,6 +143,12 @@ def _seconds(value: object, invalid: _Invalid) -> float | None:
     if not 0 < value < float("inf"):
         raise invalid(ValueError, "timeout", "a number of seconds above 0", value)
     return float(value)
+
+
+def _defaults(value: object, invalid: _Invalid) -> Mapping[str, object]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise invalid(TypeError, "defaults_added", "a dict of parameter names and values", value)
+    return dict(value)
 
 
 def _text(value: object, option: str, invalid: _Invalid) -> str | None:

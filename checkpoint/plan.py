@@ -23,7 +23,7 @@ from typing import final
 
 from checkpoint.graph import Graph
 from checkpoint.store import Entry, Epoch
-from checkpoint.version import address_of, basis_of, generation_of, unstored_digest_of, version_of
+from checkpoint.version import address_of, basis_of, edition_of, generation_of, unstored_digest_of, version_of
 
 __all__ = ["Plan", "State"]
 
@@ -49,7 +49,7 @@ class Plan:
     def __init__(
         self,
         graph: Graph,
-        entries: Sequence[Entry | None],
+        candidates: Sequence[Sequence[Entry]],
         epochs: Mapping[int, Epoch],
         capacities: Mapping[str, int],
         limits_of: Callable[[int], tuple[str, ...]],
@@ -58,7 +58,7 @@ class Plan:
 
         Args:
             graph: what can be reached.
-            entries: node -> the entry that the store has for it.
+            candidates: node -> entries that may be used if they are fresh, the best first.
             epochs: epochs of the nodes that aren't stored; a missing one was never cleared.
             capacities: limit -> how many that count against it may run at once.
             limits_of: node -> the limits it counts against.
@@ -68,7 +68,10 @@ class Plan:
         #: Node -> version, once it is settled.
         self.versions: list[bytes | None] = [None] * count
         self._graph = graph
-        self._entries = list(entries)
+        #: Node -> the entry that is used, once it is fresh.
+        self.served: list[Entry | None] = [None] * count
+        self._editions: dict[int, str] = {}
+        self._candidates = list(candidates)
         self._epochs = epochs
         self._free = dict(capacities)
         self._limits_of = limits_of
@@ -97,18 +100,24 @@ class Plan:
         upstream = self._upstream_versions(node)
         basis = basis_of(upstream)
         instance = self._graph.instances[node]
-        entry = self._entries[node]
         if not instance.task.is_stored:
             epoch = self._epochs.get(node, _FIRST_EPOCH)
             digest = unstored_digest_of(instance, basis)
-            self.versions[node] = version_of(address_of(instance), generation_of(epoch, upstream), digest)
-        elif entry is not None and entry.basis == basis:
-            self.versions[node] = version_of(address_of(instance), entry.generation, entry.digest)
+            self.versions[node] = version_of(self._address(node), generation_of(epoch, upstream), digest)
+        elif (entry := self._fresh(node, basis)) is not None:
+            self.served[node] = entry
+            self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
         else:
             self._make_ready(node)
             return False
         self.states[node] = State.FRESH
         return True
+
+    def _fresh(self, node: int, basis: bytes) -> Entry | None:
+        """Return the first of a node's entries that was computed from what there is now, or is pinned."""
+        pinned = self._graph.instances[node].pinned
+        candidates = self._candidates[node]
+        return next((entry for entry in candidates if entry.basis == basis or entry is pinned), None)
 
     def _make_ready(self, node: int) -> None:
         self.states[node] = State.READY
@@ -167,10 +176,20 @@ class Plan:
 
     # --- what happened ---
 
-    def computed(self, node: int, generation: bytes, digest: bytes) -> list[int]:
+    def _address(self, node: int) -> bytes:
+        instance = self._graph.instances[node]
+        return address_of(instance.task.name, instance.key)
+
+    def edition(self, node: int) -> str:
+        """Return which of its key's entries has the value of a settled node."""
+        entry = self.served[node]
+        return edition_of(entry.fingerprint, entry.basis) if entry is not None else self._editions[node]
+
+    def computed(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
         """Settle a running node; return the nodes below that turned out fresh."""
         self._leave(node, State.COMPUTED)
-        self.versions[node] = version_of(address_of(self._graph.instances[node]), generation, digest)
+        self._editions[node] = edition
+        self.versions[node] = version_of(self._address(node), generation, digest)
         fresh: list[int] = []
         settled = [node]
         while settled:
@@ -199,7 +218,8 @@ class Plan:
         """Note that the value of a settled node is not in the store."""
         if self.states[node] in (State.FRESH, State.COMPUTED):
             self.versions[node] = None
-            self._entries[node] = None
+            self.served[node] = None
+            self._candidates[node] = ()
             self._make_ready(node)
 
     def failed(self, node: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Policy: what changed code means. It belongs to a run, and travels to its workers.
+"""Policy: what changed code means, and what is checked. It belongs to a run, and travels to its workers.
 
 Must not know: tasks, stores, how a change is found.
 
@@ -24,6 +24,8 @@ class Policy(NamedTuple):
 
     of_run: str | None
     of_environment: str | None
+    #: Whether runners are watched for changing the values that they are given.
+    checks_mutation: bool = False
 
     def resolve(self, of_task: str | None) -> str:
         """Return the policy for a task: the run's, else the task's own, else the environment's, else "warn"."""
@@ -45,7 +47,7 @@ def current_policy() -> Policy:
     setting = os.environ.get("CP_ON_CHANGE") or None
     if setting is not None and setting not in POLICIES:
         raise ValueError(f"CP_ON_CHANGE must be one of {', '.join(POLICIES)}, not {setting!r}")
-    return Policy(None, setting)
+    return Policy(None, setting, os.environ.get("CP_CHECK_MUTATION", "0") not in ("", "0"))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ begun, and can stop a runner that takes too long. In any other process these do 
 
 Must not know: stores, tasks, what it computes.
 
-Next: worker.py
+Next: mutation.py
 """
 
 from __future__ import annotations

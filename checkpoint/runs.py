@@ -8,6 +8,7 @@ Next: lineage.py
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,14 +20,16 @@ from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
+from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.plan import State
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
+from checkpoint.reasons import Explainer, Reason
 from checkpoint.store import Store, current_store, open_store, store_at
-from checkpoint.survey import survey
+from checkpoint.survey import Survey, survey
 
-__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "run_values"]
+__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "reason", "run_report", "run_values"]
 
 T = TypeVar("T")
 
@@ -45,6 +48,8 @@ class RunOptions(TypedDict, total=False):
     progress: bool | None
     store: str | os.PathLike[str] | Store | None
     on_change: Literal["warn", "rerun", "ignore"] | None
+    force: bool
+    check_mutation: bool | None
     traits: ExecutorTraits | None
     observers: list[Observer] | None
 
@@ -109,20 +114,42 @@ class RunReport(Generic[T]):
 @final
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run would do."""
+    """What a run would do. `str()` is a summary."""
 
     #: Instances that would be computed, each with the reason.
-    compute: Mapping[Any, str]
+    compute: Mapping[Any, Reason]
     #: Instances below those: computed unless what they require comes out with the same bytes as before.
     maybe: tuple[Any, ...]
-    #: How many instances are fresh.
-    fresh: int
+    #: How many fresh values would be read: those that were asked for, or that what is computed takes.
+    loaded: int
+    #: How many instances are fresh and not even read.
+    skipped: int
+    #: How long all that may be computed took the last time, added up; others of the same task stand for new calls.
+    seconds: float
+    #: How many of these were of tasks that never ran, and are not in `seconds`.
+    unknown: int
+
+    @property
+    def fresh(self) -> int:
+        """How many instances are fresh."""
+        return self.loaded + self.skipped
 
     def __str__(self) -> str:
-        counts = Counter(instance.task.name for instance in self.compute)
-        lines = [f"{len(self.compute)} to compute, {len(self.maybe)} to compute after these, {self.fresh} fresh"]
-        lines += [f"  {name}: {count}" for name, count in counts.items()]
+        lines = [
+            f"{len(self.compute)} to compute, {len(self.maybe)} to compute after these, "
+            f"{self.loaded} to load, {self.skipped} to skip; about {_duration(self.seconds)} of work"
+            + (f" and {self.unknown} that never ran" if self.unknown else "")
+        ]
+        counts = Counter((instance.task.name, reason.cue.value) for instance, reason in self.compute.items())
+        lines += [f"  {count} {name}: {cue}" for (name, cue), count in counts.items()]
         return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
@@ -156,18 +183,58 @@ def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
 def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
     """Tell what running an instance would do; runs nothing, reads metadata only."""
     with _surroundings(options) as (store, checked):
-        found = survey([instance], store, pools=checked.pools, limits=checked.limits)
-        compute: dict[Any, str] = {}
-        maybe: list[Any] = []
-        for node, state in enumerate(found.plan.states):
-            if state is State.READY:
-                is_missing = found.entries[node] is None
-                compute[found.graph.instances[node]] = (
-                    "no result in the store" if is_missing else "its upstream changed"
-                )
-            elif state is State.WAITING:
-                maybe.append(found.graph.instances[node])
-        return Forecast(compute, tuple(maybe), len(found.graph) - len(compute) - len(maybe))
+        found = _surveyed(instance, store, checked)
+        explainer = _explainer(store, found, checked)
+        graph, states = found.graph, found.plan.states
+        due = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
+        loaded = {node for node in graph.roots if states[node] is State.FRESH}
+        loaded.update(above for node in due for above in graph.upstream[node] if states[above] is State.FRESH)
+        durations = _Durations(store, found)
+        seconds = [durations.expected(node) for node in due]
+        return Forecast(
+            compute={graph.instances[node]: explainer.reason(node) for node in due if states[node] is State.READY},
+            maybe=tuple(graph.instances[node] for node in due if states[node] is State.WAITING),
+            loaded=len(loaded),
+            skipped=len(graph) - len(due) - len(loaded),
+            seconds=sum(found for found in seconds if found is not None),
+            unknown=seconds.count(None),
+        )
+
+
+def reason(instance: Instance, options: Mapping[str, Any]) -> Reason:
+    """Tell why running an instance would compute it, or not; runs nothing, reads metadata only."""
+    with _surroundings(options) as (store, checked):
+        found = _surveyed(instance, store, checked)
+        return _explainer(store, found, checked).reason(found.graph.roots[0])
+
+
+def _surveyed(instance: Instance, store: Store, options: Options) -> Survey:
+    return survey([instance], store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
+
+
+def _explainer(store: Store, found: Survey, options: Options) -> Explainer:
+    return Explainer(store, found, found.graph.roots if options.is_forced else ())
+
+
+@final
+class _Durations:
+    """How long instances took when they were computed last."""
+
+    def __init__(self, store: Store, found: Survey) -> None:
+        self._store = store
+        self._found = found
+        self._means: dict[str, float | None] = {}
+
+    def expected(self, node: int) -> float | None:
+        """Return the time of a node's newest entry, else the mean of some others of its task, else None."""
+        entries = self._found.entries[node]
+        if entries:
+            return max(entries, key=lambda entry: entry.stored_at).seconds
+        name = self._found.graph.instances[node].task.name
+        if name not in self._means:
+            some = [entry.seconds for _, entry in itertools.islice(self._store.scan(name), 1000)]
+            self._means[name] = sum(some) / len(some) if some else None
+        return self._means[name]
 
 
 def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:
@@ -189,7 +256,13 @@ def _surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
     store = current_store() if given.get("store") is None else store_at(given["store"])
     on_change = _choice(given, "on_change", POLICIES)
     inherited = current_policy()
-    policy = Policy(on_change or inherited.of_run, inherited.of_environment)
+    checks_mutation = _flag(given, "check_mutation")
+    look_again()
+    policy = Policy(
+        on_change or inherited.of_run,
+        inherited.of_environment,
+        inherited.checks_mutation if checks_mutation is None else checks_mutation,
+    )
     with open_store(store), policy_in_force(policy):
         yield store, _checked(given)
 
@@ -199,9 +272,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
     check_executor(executor, max_workers)
     if traits is not None and not isinstance(traits, ExecutorTraits):
         raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
-    progress = given.get("progress")
-    if progress is not None and not isinstance(progress, bool):
-        raise TypeError(f"run(progress=...) takes True, False or None, not {progress!r}")
+    progress = _flag(given, "progress")
     observers = _observers(given.get("observers"))
     if progress or (progress is None and is_interactive()):
         observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
@@ -213,7 +284,15 @@ def _checked(given: Mapping[str, Any]) -> Options:
         limits=_sizes(given.get("limits"), "limits"),
         traits=traits,
         observers=observers,
+        is_forced=_flag(given, "force") or False,
     )
+
+
+def _flag(given: Mapping[str, Any], option: str) -> bool | None:
+    value = given.get(option)
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"run({option}=...) takes True or False, not {value!r}")
+    return value
 
 
 def _observers(given: Any) -> list[Observer]:

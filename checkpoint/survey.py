@@ -2,19 +2,22 @@
 
 Must not know: executors, values.
 
-Next: process.py
+Next: reasons.py
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, final
 
 from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
+from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
+from checkpoint.values import changed_files
+from checkpoint.version import edition_of, row_of
 
 __all__ = ["Survey", "survey"]
 
@@ -24,10 +27,20 @@ class Survey(NamedTuple):
 
     graph: Graph
     plan: Plan
-    entries: list[Entry | None]
+    #: Node -> all entries of its key, usable or not.
+    entries: list[Sequence[Entry]]
+    #: What is known of the code of the stored tasks.
+    revisions: dict[TaskInfo, Revisions]
 
 
-def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int], limits: Mapping[str, int]) -> Survey:
+def survey(
+    roots: Iterable[Instance],
+    store: Store,
+    *,
+    pools: Mapping[str, int],
+    limits: Mapping[str, int],
+    is_forced: bool = False,
+) -> Survey:
     """Build the graph below some instances and decide what is fresh; reads metadata only, creates nothing.
 
     Args:
@@ -35,6 +48,7 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
         store: where to look.
         pools: size of each named resource; 1 for others.
         limits: task name -> how many of its instances may run at once, instead of the task's own max_concurrency.
+        is_forced: what was asked for is to be computed whatever the store has.
 
     Raises:
         CycleError, StoreError; and what bodies raise.
@@ -44,20 +58,39 @@ def survey(roots: Iterable[Instance], store: Store, *, pools: Mapping[str, int],
         by_task: dict[TaskInfo, list[int]] = {}
         for node, instance in enumerate(graph.instances):
             by_task.setdefault(instance.task, []).append(node)
-        entries: list[Entry | None] = [None] * len(graph)
+        entries: list[Sequence[Entry]] = [()] * len(graph)
+        candidates: list[Sequence[Entry]] = [()] * len(graph)
+        revisions: dict[TaskInfo, Revisions] = {}
         epochs: dict[int, Epoch] = {}
         for task, nodes in by_task.items():
             keys = [graph.instances[node].key for node in nodes]
             if task.is_stored:
-                suffix = task.row_suffix
-                rows = [key + suffix for key in keys] if suffix else keys
-                found = store.lookup(task.name, rows)
-                for node, row in zip(nodes, rows, strict=True):
-                    entries[node] = found.get(row)
+                found = store.lookup(task.name, keys)
+                known = revisions[task] = Revisions(store, task)
+                for node, key in zip(nodes, keys, strict=True) if found else ():
+                    if (editions := found.get(key)) is not None:
+                        entries[node] = editions
+                        candidates[node] = [
+                            entry for entry in known.candidates(editions) if _is_intact(store, task.name, key, entry)
+                        ]
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
-        return Survey(graph, Plan(graph, entries, epochs, capacities.sizes, capacities.limits_of), entries)
+        forced = frozenset(graph.roots if is_forced else ())
+        for node, instance in enumerate(graph.instances):
+            if node in forced or instance.is_forced:
+                candidates[node] = ()
+            elif instance.pinned is not None:
+                candidates[node] = (instance.pinned,)
+        plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
+        return Survey(graph, plan, entries, revisions)
+
+
+def _is_intact(store: Store, task: str, key: str, entry: Entry) -> bool:
+    """Tell whether the files that belong to an entry's value are as they were."""
+    return not entry.has_files or not changed_files(
+        store, task, row_of(key, edition_of(entry.fingerprint, entry.basis))
+    )
 
 
 @contextlib.contextmanager

@@ -32,16 +32,20 @@ import xxhash
 
 from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
-from checkpoint.fingerprint import Source
+from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
 from checkpoint.graph import Instance, Item, Runner, instances_in
-from checkpoint.lineage import below, key_of
+from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
-from checkpoint.runs import Forecast, RunOptions, RunReport, forecast
+from checkpoint.reasons import Reason
+from checkpoint.revisions import Revisions
+from checkpoint.runs import Forecast, RunOptions, RunReport, forecast, reason
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
+from checkpoint.values import load
+from checkpoint.version import edition_of, key_of, row_of
 
 if TYPE_CHECKING:
     import pandas
@@ -139,6 +143,24 @@ class TaskInstance(Instance, Generic[R_co]):
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
         return forecast(self, options)
 
+    def why(self, **options: Unpack[RunOptions]) -> Reason:
+        """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
+
+        Options are those of `run`; evaluates bodies and reads metadata, runs nothing.
+        """
+        return reason(self, options)
+
+    def lineage(self) -> Lineage:
+        """Tell where the stored value comes from, and what was computed from it.
+
+        Raises:
+            NotCachedError: (a KeyError) there is no stored value.
+        """
+        row = self._newest_row()
+        if row is None:
+            raise NotCachedError(repr(self))
+        return Lineage(current_store(), self.task.name, row)
+
     def result(self) -> R_co:
         """Return the stored value, whether or not something it was computed from was cleared since.
 
@@ -146,20 +168,27 @@ class TaskInstance(Instance, Generic[R_co]):
             NotCachedError: (a KeyError) there is none, or it is damaged.
         """
         store = current_store()
-        found = store.read(self.task.name, self.row)
-        if found is not None:
-            try:
-                value: R_co = codec.decode(found[1], codec=self.task.codec, is_mapped=found[2])[0]
-                return value
-            except DamagedEntryError as damage:
-                store.quarantine(self.task.name, self.row)
-                text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
-                warnings.warn(text, DamagedEntryWarning, stacklevel=2)
-        raise NotCachedError(repr(self))
+        row = self._newest_row()
+        try:
+            found = load(store, self.task, row) if row is not None else None
+        except DamagedEntryError as damage:
+            found = None
+            text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"
+            warnings.warn(text, DamagedEntryWarning, stacklevel=2)
+        if found is None:
+            raise NotCachedError(repr(self))
+        value: R_co = found[1]
+        return value
 
     def is_cached(self) -> bool:
         """Tell whether the store has a value (see `plan` for whether it is still fresh). One read, no decoding."""
-        return bool(current_store().lookup(self.task.name, [self.row]))
+        return self._newest_row() is not None
+
+    def _newest_row(self) -> str | None:
+        """Return the row of the entry that is used whether or not it is fresh."""
+        store = current_store()
+        entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
+        return row_of(self.key, edition_of(entries[0].fingerprint, entries[0].basis)) if entries else None
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
@@ -170,13 +199,20 @@ class TaskInstance(Instance, Generic[R_co]):
         store = current_store()
         consumers = below(store, self.task.name, self.key) if downstream else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
-        for name, row in consumers:
-            store.clear(name, key_of(row))
+        for name, key in consumers:
+            store.clear(name, key)
 
     @property
     def directory(self) -> Path:
-        """The folder of this instance's own files, kept and cleared with its value; made by `task_directory()`."""
-        return current_store().directory(self.task.name, self.row)
+        """The folder of this instance's own files, kept and cleared with its value; made by `task_directory()`.
+
+        Raises:
+            NotCachedError: (a KeyError) there is no stored value.
+        """
+        row = self._newest_row()
+        if row is None:
+            raise NotCachedError(repr(self))
+        return current_store().directory(self.task.name, row)
 
 
 def _restored(task: Task[..., R], key: str, values: tuple[Any, ...] | None) -> TaskInstance[R]:
@@ -215,10 +251,12 @@ class Task(Generic[P, R]):
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-        self._signature = keys.Signature(function, self.name)
-        self._source = Source(function)
+        self._signature = keys.Signature(function, self.name, options.defaults_added)
+        self._tracker = Tracker(function, options.depends_on, options.version)
         self._captured: str | None = None
-        self._fingerprint: str | None = None
+        self._code: Code | None = None  # where the task came from another process
+        self._fingerprinted: Code | None = None
+        self._fingerprint = b""
         self._reference: wire.TaskReference | None = None
         self._has_warned = False
 
@@ -266,11 +304,30 @@ class Task(Generic[P, R]):
         """Discard all results of this task; what was computed from them is computed again by the next run."""
         current_store().clear(self.name, creates=not self.is_stored)
 
+    def accept(self, *, every: bool = False) -> list[Change]:
+        """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
+
+        Holds for this store, from now on and in both directions: going back to the older code is no change either.
+
+        Args:
+            every: accept not only the code that made the newest of the older entries, but all code that made any.
+
+        Returns:
+            what was accepted; empty if all entries count as made by the present code already.
+        """
+        revisions = Revisions(current_store(), self)
+        accepted: dict[Change, None] = {}
+        for fingerprint in revisions.others()[: None if every else 1]:
+            accepted.update(dict.fromkeys(revisions.changes_since(fingerprint) or ()))
+            revisions.accept(fingerprint)
+        return list(accepted)
+
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
-        for row, entry in current_store().scan(self.name):
-            arguments = keys.decode_arguments(key_of(row))
-            yield CachedCall(arguments, entry.stored_at, entry.seconds, entry.size)
+        for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
+            newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
+            arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
+            yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
         """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
@@ -292,35 +349,42 @@ class Task(Generic[P, R]):
     # --- what the kernel asks ---
 
     @property
-    def fingerprint(self) -> str:
-        """Digest of the task's code, or of its pinned version: 32 hex digits."""
-        if self._fingerprint is None:
-            pinned = self._options.version
-            parts = [self._source.digest()] if pinned is None else [f"version {pinned}"]
-            parts += [fingerprint_of(_plain(thing)) for thing in self._options.depends_on]
-            self._fingerprint = parts[0] if len(parts) == 1 and pinned is None else _hash(*parts)
+    def code(self) -> Code:
+        """The task's code, or its pinned version, and what it uses."""
+        return self._code if self._code is not None else self._tracker.code()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Digest of that: 16 bytes."""
+        code = self.code
+        if code is not self._fingerprinted:
+            self._fingerprinted, self._fingerprint = code, bytes.fromhex(code.fingerprint)
         return self._fingerprint
 
     @property
-    def row_suffix(self) -> str:
-        """What tells versions of the code apart in the store."""
-        if self._options.version is not None:
-            return f"#v{self._options.version}"
-        return f"#{self.fingerprint}" if current_policy().resolve(self._options.on_change) == "rerun" else ""
+    def on_change(self) -> str:
+        """What is done here and now with results of other code: "warn", "rerun" or "ignore".
+
+        Another pinned version is another set of results, whatever the policy.
+        """
+        return "rerun" if self._options.version is not None else current_policy().resolve(self._options.on_change)
 
     @property
     def code_version(self) -> str:
         """What a change of code changes where no entry can tell, as nothing is stored: consumers then run again."""
-        if self._options.version is not None:
-            return self._options.version
-        return "" if current_policy().resolve(self._options.on_change) == "ignore" else self.fingerprint
+        return "" if self.on_change == "ignore" else self.code.fingerprint
 
     def should_warn_of_change(self) -> bool:
         """Tell whether a change of code is to be warned of; true at most once."""
-        if self._has_warned or current_policy().resolve(self._options.on_change) != "warn":
+        if self._has_warned or self.on_change != "warn":
             return False
         self._has_warned = True
         return True
+
+    @property
+    def defaults_added(self) -> frozenset[str]:
+        """Parameters that are newer than some results."""
+        return frozenset(self._options.defaults_added)
 
     @property
     def codec(self) -> codec.Codec | None:
@@ -369,7 +433,7 @@ class Task(Generic[P, R]):
                 self.name,
                 *(repr(getattr(self._options, field)) for field in _COMPARED),
             )
-            digest = _hash(self.fingerprint, *map(str, options))
+            digest = _hash(self.code.fingerprint, *map(str, options))
             token = f"{os.getpid()}.{next(_task_numbers)}.{digest}"
             self._reference = wire.TaskReference(function.__module__, function.__qualname__, digest, token)
             wire.known_tasks[token] = self
@@ -381,7 +445,7 @@ class Task(Generic[P, R]):
             self._function,
             self._options,
             self._is_memo,
-            self.fingerprint,
+            self.code,
             self._capture(),
             self.reference,
             self.name,
@@ -389,9 +453,9 @@ class Task(Generic[P, R]):
         return codec.dump_by_value(state)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        function, options, is_memo, fingerprint, captured, reference, name = state
+        function, options, is_memo, code, captured, reference, name = state
         self._set_up(function, options, is_memo)
-        self._fingerprint, self._captured, self._reference, self.name = fingerprint, captured, reference, name
+        self._code, self._captured, self._reference, self.name = code, captured, reference, name
 
     def restore(self, key: str, values: tuple[Any, ...]) -> TaskInstance[R]:
         """Return the instance of a key and its values, as another process bound them."""
@@ -440,7 +504,7 @@ class Task(Generic[P, R]):
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
         if instance.values is not None:
             return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
-        return keys.decode_arguments(instance.key)
+        return {**self._options.defaults_added, **keys.decode_arguments(instance.key)}
 
     def _describe(self, instance: TaskInstance[Any]) -> str:
         arguments = instance.arguments
@@ -454,10 +518,6 @@ _COMPARED = ("level", "version", "on_change", "timeout", "is_stored")
 
 def _hash(*parts: str) -> str:
     return xxhash.xxh3_128_hexdigest("\n".join(parts).encode("utf-8", "surrogatepass"))
-
-
-def _plain(thing: object) -> object:
-    return thing.__wrapped__ if isinstance(thing, Task) else thing
 
 
 def _shown(value: Any) -> str:
@@ -482,7 +542,7 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
             found[name] = [value.name, _captured_values(value._function, {*seen, id(value)})]
             continue
         if isinstance(value, types.FunctionType):
-            found[name] = [fingerprint_of(value), _captured_values(value, {*seen, id(value)})]
+            found[name] = [_identity_of(value), _captured_values(value, {*seen, id(value)})]
             continue
         try:
             keys.encode(value)
@@ -490,6 +550,12 @@ def _captured_values(function: Callable[..., Any], seen: set[int]) -> dict[str, 
             continue
         found[name] = value
     return found
+
+
+def _identity_of(function: types.FunctionType) -> str:
+    """Return what tells captured functions apart: the name where it is unique, as the code is in the fingerprint."""
+    name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
+    return fingerprint_of(function) if "<" in name else name
 
 
 def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
@@ -528,6 +594,9 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         progress: show a bar; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
+        force: compute the given instances although they have fresh results; what is above them is computed if missing.
+        check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
+            value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
         observers: more consumers of the run's events.
 

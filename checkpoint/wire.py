@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from checkpoint import codec, process
 from checkpoint.errors import StoreError, UnknownTaskError
 from checkpoint.policy import Policy, current_policy
-from checkpoint.store import Store, store_at
+from checkpoint.store import Store
 from checkpoint.worker import Failure, Job, Kind, Report, work
 
 __all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve"]
@@ -72,9 +72,9 @@ def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, st
     """
     file = io.BytesIO()
     pickler = _JobPickler(file, 5)
-    pickler.dump([(job.instance.task, job.instance.key, job.instance.values) for job in jobs])
+    pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
-    return pickle.dumps((store.url, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
+    return pickle.dumps((store, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
 
 
 class _JobPickler(codec.Pickler):
@@ -110,17 +110,19 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with process.busy():
-        url, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        store, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
         try:
             _receive(tasks)
-            jobs = [Job(task.restore(key, values)) for task, key, values in pickle.loads(packed_jobs)]
+            jobs = [
+                Job(task.restore(key, values), editions) for task, key, values, editions in pickle.loads(packed_jobs)
+            ]
         except UnknownTaskError as unknown:
             return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]
         except Exception as error:
             return [tuple(Report(Kind.FAILED, failure=Failure.of(error, is_local=False)))]
         try:
             stop, mark = functools.partial(_should_stop, stop_file), functools.partial(process.mark, batch)
-            reports = work(store_at(url), jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
+            reports = work(store, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
         except StoreError as error:
             reports = [Report(Kind.FAILED, failure=Failure.of(error, is_local=False))]
         process.mark_idle()

@@ -21,17 +21,31 @@ import pickle
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
 from checkpoint import codec, process
 from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
+from checkpoint.files import files_in
 from checkpoint.graph import Instance, Runner, TaskInfo, with_values
+from checkpoint.mutation import Watch
+from checkpoint.origin import origin, record_origin
 from checkpoint.policy import Policy, policy_in_force
+from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
-from checkpoint.version import address_of, basis_of, generation_of, unstored_digest_of, version_of
+from checkpoint.values import encoded, load
+from checkpoint.version import (
+    address_of,
+    basis_of,
+    edition_of,
+    generation_of,
+    mark_of,
+    row_of,
+    unstored_digest_of,
+    version_of,
+)
 
 __all__ = [
     "Failure",
@@ -98,6 +112,8 @@ class Report(NamedTuple):
     seconds: float = 0.0
     size: int = 0
     place: str = ""
+    #: Which of its key's entries the result became.
+    edition: str = ""
     failure: Failure | None = None
     #: (task name, key, reason or "") of each missing input; the unknown task's token for UNKNOWN.
     lacking: tuple[tuple[str, str, str], ...] = ()
@@ -107,13 +123,16 @@ class Job(NamedTuple):
     """One instance to be computed, with its runner where that is at hand."""
 
     instance: Instance
+    #: Address of each stored instance whose value it takes -> edition of that.
+    editions: Mapping[bytes, str]
     runner: Runner | None = None
 
 
 @final
 class _Place(NamedTuple):
     store: Store
-    instance: Instance
+    task: str
+    row: str
 
 
 _inside: ContextVar[_Place | None] = ContextVar("checkpoint_inside", default=None)
@@ -136,7 +155,7 @@ def task_directory() -> Path:
     place = _inside.get()
     if place is None:
         raise RuntimeError("task_directory() was called outside of a runner; use instance.directory there")
-    folder = place.store.directory(place.instance.task.name, place.instance.row)
+    folder = place.store.directory(place.task, place.row)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
@@ -148,11 +167,14 @@ def task_directory() -> Path:
 class _Inputs:
     """The values that one runner needs, and the versions they have. Instances that aren't stored are computed here."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, editions: Mapping[bytes, str]) -> None:
         self.values: dict[Instance, Any] = {}
         self.versions: dict[Instance, bytes] = {}
         self.lacking: list[tuple[str, str, str]] = []
+        #: (task name, row, mark of the version) of what was read or computed here.
+        self.upstream: list[tuple[str, str, str]] = []
         self._store = store
+        self._editions = editions
 
     def load(self, wanted: Sequence[Instance]) -> None:
         runners: dict[Instance, Runner] = {}
@@ -173,29 +195,34 @@ class _Inputs:
 
     def _read(self, instance: Instance) -> None:
         self.versions[instance] = b""
-        task = instance.task
-        found = self._store.read(task.name, instance.row)
+        task, address = instance.task, address_of(instance.task.name, instance.key)
+        row = row_of(instance.key, self._editions.get(address, ""))
+        try:
+            found = load(self._store, task, row)
+        except DamagedEntryError as damage:
+            self.lacking.append((task.name, instance.key, damage.reason))
+            return
         if found is None:
             self.lacking.append((task.name, instance.key, ""))
             return
-        entry, frame, is_mapped = found
-        try:
-            value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
-        except DamagedEntryError as damage:
-            self._store.quarantine(task.name, instance.row)
-            self.lacking.append((task.name, instance.key, damage.reason))
-            return
+        entry, value, digest = found
         self.values[instance] = value
-        self.versions[instance] = version_of(address_of(instance), entry.generation, digest)
+        self._settle(instance, row, version_of(address, entry.generation, digest))
+
+    def _settle(self, instance: Instance, row: str, version: bytes) -> None:
+        self.versions[instance] = version
+        self.upstream.append((instance.task.name, row, mark_of(version)))
 
     def _compute(self, instance: Instance, runner: Runner) -> None:
+        task = instance.task
         upstream = [self.versions[above] for above in runner.upstream()]
-        (epoch,) = self._store.epochs(instance.task.name, [instance.key])
-        generation = generation_of(epoch, upstream)
-        digest = unstored_digest_of(instance, basis_of(upstream))
-        self.versions[instance] = version_of(address_of(instance), generation, digest)
+        (epoch,) = self._store.epochs(task.name, [instance.key])
+        generation, basis = generation_of(epoch, upstream), basis_of(upstream)
+        digest = unstored_digest_of(instance, basis)
+        row = row_of(instance.key, edition_of(task.fingerprint, basis))
+        self._settle(instance, row, version_of(address_of(instance.task.name, instance.key), generation, digest))
         if not self.lacking:
-            token = _inside.set(_Place(self._store, instance))
+            token = _inside.set(_Place(self._store, task.name, row))
             try:
                 value = runner.function(*self.arguments(runner))
                 self.values[instance] = _awaited(value) if inspect.isawaitable(value) else value
@@ -209,13 +236,18 @@ class _Inputs:
         return [with_values(requirement, self.values.__getitem__) for requirement in runner.requirements]
 
 
-def unstored_value(store: Store, instance: Instance) -> Any:
+def unstored_value(store: Store, instance: Instance, editions: Mapping[bytes, str]) -> Any:
     """Compute an instance that isn't stored, and what it needs of the same kind, in the calling thread.
+
+    Args:
+        store: where the stored ones among its inputs are.
+        instance: what is wanted.
+        editions: address of each stored input -> its edition.
 
     Raises:
         LookupError: inputs are missing; args[0] is what `Report.lacking` says.
     """
-    inputs = _Inputs(store)
+    inputs = _Inputs(store, editions)
     with open_store(store):
         inputs.load([instance])
     if inputs.lacking:
@@ -268,6 +300,8 @@ class _Batch:
         self.store = store if isinstance(store, WriteBehind) else WriteBehind(store)
         self.jobs = jobs
         self._reports: list[Report | None] = [None] * len(jobs)
+        self._rows = [""] * len(jobs)
+        self._recorded: set[TaskInfo] = set()
         self._is_local = is_local
         self._place = f"process {os.getpid()}"
         self._epochs = self._read_epochs()
@@ -288,12 +322,17 @@ class _Batch:
 
     def inputs(self, position: int, runner: Runner) -> _Inputs | None:
         """Load what a runner needs; None, and a report, if something is missing."""
-        inputs = _Inputs(self.store)
+        job = self.jobs[position]
+        inputs = _Inputs(self.store, job.editions)
         if runner.requirements:
             inputs.load(runner.upstream())
             if inputs.lacking:
                 self._reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
                 return None
+        task = job.instance.task
+        basis = basis_of([inputs.versions[above] for above in runner.upstream()])
+        self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, basis))
+        _inside.set(_Place(self.store, task.name, self._rows[position]))
         return inputs
 
     def keep(self, position: int, runner: Runner, inputs: _Inputs, value: Any, seconds: float) -> None:
@@ -302,14 +341,22 @@ class _Batch:
         task, epoch = instance.task, self._epochs[instance]
         upstream = runner.upstream()
         versions = [inputs.versions[above] for above in upstream]
-        # What an unstored input was computed from is part of it: no entry of its own tells.
-        head = [[above.task.name, above.row] for above in inputs.versions] or None
-        frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
-        generation = generation_of(epoch, versions)
-        fingerprint = bytes.fromhex(task.fingerprint)
-        entry = Entry(generation, frame.digest, basis_of(versions), fingerprint, seconds, time.time(), frame.size)
-        self.store.write(task.name, [Write(instance.key, instance.row, epoch, entry, frame)])
-        self._reports[position] = Report(Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place)
+        generation, basis, row = generation_of(epoch, versions), basis_of(versions), self._rows[position]
+        for file in files_in(instance.values):
+            file.check()
+        frame, has_files = encoded(self.store, instance, row, value, inputs.upstream)
+        entry = Entry(
+            generation, frame.digest, basis, task.fingerprint, origin(), seconds, time.time(), frame.size, has_files
+        )
+        if task not in self._recorded:
+            record_code(self.store, task)
+            record_origin(self.store, task)
+            self._recorded.add(task)
+        self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame)])
+        edition = row[len(instance.key) + 1 :]
+        self._reports[position] = Report(
+            Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place, edition
+        )
 
     def fail(self, position: int, error: BaseException, seconds: float = 0.0) -> None:
         """Report an exception."""
@@ -334,7 +381,7 @@ class _Batch:
                 if report is not None and report.kind is Kind.COMPUTED:
                     self.fail(position, error)
         for position, job in enumerate(self.jobs):
-            if (job.instance.task.name, job.instance.row) in self.store.dropped:
+            if (job.instance.task.name, self._rows[position]) in self.store.dropped:
                 self._reports[position] = Report(Kind.SUPERSEDED)
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
@@ -397,7 +444,7 @@ def work(
                 break
             if started is not None:
                 started(position)
-            token = _inside.set(_Place(batch.store, job.instance))
+            token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
             began = time.perf_counter()
             try:
                 runner = job.runner or job.instance.evaluate()
@@ -405,12 +452,16 @@ def work(
                 if inputs is not None:
                     arguments = inputs.arguments(runner)
                     seconds = job.instance.task.timeout
+                    watch = Watch(job.instance, inputs.values) if policy.checks_mutation else None
                     began = time.perf_counter()
                     with process.time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
                         value = runner.function(*arguments)
                         if inspect.isawaitable(value):
                             value = _awaited(value)
-                    batch.keep(position, runner, inputs, value, time.perf_counter() - began)
+                    took = time.perf_counter() - began
+                    if watch is not None:
+                        watch.check()
+                    batch.keep(position, runner, inputs, value, took)
             except BaseException as error:
                 batch.fail(position, error, time.perf_counter() - began)
                 break
@@ -430,12 +481,13 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
     limit = asyncio.timeout(seconds)
     began = time.perf_counter()
     with open_store(batch.store), policy_in_force(policy):
-        token = _inside.set(_Place(batch.store, job.instance))
+        token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
         try:
             runner = job.runner or job.instance.evaluate()
             inputs = batch.inputs(0, runner)
             if inputs is not None:
                 arguments = inputs.arguments(runner)
+                watch = Watch(job.instance, inputs.values) if policy.checks_mutation else None
                 began = time.perf_counter()
                 async with limit:
                     if inspect.iscoroutinefunction(runner.function):
@@ -444,7 +496,10 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
                         value = await asyncio.to_thread(runner.function, *arguments)
                         if inspect.isawaitable(value):
                             value = await value
-                batch.keep(0, runner, inputs, value, time.perf_counter() - began)
+                took = time.perf_counter() - began
+                if watch is not None:
+                    watch.check()
+                batch.keep(0, runner, inputs, value, took)
         except BaseException as error:
             if isinstance(error, TimeoutError) and seconds is not None and limit.expired():
                 error = TaskTimeoutError(repr(job.instance), seconds)

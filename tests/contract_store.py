@@ -21,18 +21,20 @@ LARGE = "x" * 100_000
 NEVER_CLEARED = Epoch(0, 0)
 
 
-def entry_of(value: Any, number: int = 0) -> tuple[Entry, codec.Frame]:
+def entry_of(value: Any, number: int = 0, *, code: str = "", generation: int = 0) -> tuple[Entry, codec.Frame]:
     """Return an entry and a frame of a value; a number to tell entries apart."""
     frame = codec.encode(value, "f()")
-    mark = number.to_bytes(16, "big")
-    return Entry(mark, frame.digest, mark[::-1], bytes(16), number / 4, 1e9 + number, frame.size), frame
+    basis, origin = number.to_bytes(16, "big"), number.to_bytes(8, "little")
+    fingerprint, cleared = code.encode().ljust(16, b"."), generation.to_bytes(16, "big")
+    entry = Entry(cleared, frame.digest, basis, fingerprint, origin, number / 4, 1e9 + number, frame.size)
+    return entry, frame
 
 
 def write_of(
-    value: Any, key: str = KEY, *, row: str | None = None, epoch: Epoch = NEVER_CLEARED, number: int = 0
+    value: Any, key: str = KEY, suffix: str = "", *, epoch: Epoch = NEVER_CLEARED, number: int = 0, generation: int = 0
 ) -> Write:
-    """Return what is to be written for a value."""
-    return Write(key, key if row is None else row, epoch, *entry_of(value, number))
+    """Return what is to be written for a value; the suffix names an edition and the code that made it."""
+    return Write(key, key + suffix, epoch, *entry_of(value, number, code=suffix, generation=generation))
 
 
 def value_at(store: Store, row: str = KEY, task: str = TASK) -> Any:
@@ -85,7 +87,7 @@ def check_lookup_gives_metadata_of_what_exists(store: Store) -> None:
     keys = [f'{{"n":{n}}}' for n in range(1300)]
     writes = [write_of(n, key, number=n) for n, key in enumerate(keys) if n % 2]
     store.write(TASK, writes)
-    assert {write.row: write.entry for write in writes} == store.lookup(TASK, keys)
+    assert {write.key: [write.entry] for write in writes} == store.lookup(TASK, keys)
 
 
 def check_lookup_of_nothing(store: Store) -> None:
@@ -103,13 +105,55 @@ def check_scan_gives_all_rows_in_order(store: Store) -> None:
     )
 
 
-def check_rows_with_suffixes_belong_to_their_key(store: Store) -> None:
-    """Versions of code keep separate entries, and go together when their key is cleared."""
-    store.write(TASK, [write_of(suffix, row=KEY + suffix) for suffix in ("", "#v1", "#v2")])
-    store.write(TASK, [write_of("other", '{"n":10}')])
-    before = [value_at(store, KEY + suffix) for suffix in ("", "#v1", "#v2")]
+def check_editions_belong_to_their_key(store: Store) -> None:
+    """Editions of a key are separate entries, are found together, and go together when their key is cleared."""
+    store.write(TASK, [write_of(suffix, suffix=suffix) for suffix in ("#0a", "#ff")])
+    store.write(TASK, [write_of("other", '{"n":10}', "#0a")])
+    before = [value_at(store, KEY + suffix) for suffix in ("#0a", "#ff")]
+    found = store.lookup(TASK, [KEY, '{"n":10}', '{"n":']).items()
     store.clear(TASK, KEY)
-    assert (before, [row for row, _ in store.scan(TASK)]) == (["", "#v1", "#v2"], ['{"n":10}'])
+    assert (before, {key: len(entries) for key, entries in found}, [row for row, _ in store.scan(TASK)]) == (
+        ["#0a", "#ff"],
+        {KEY: 2, '{"n":10}': 1},
+        ['{"n":10}#0a'],
+    )
+
+
+def check_a_new_generation_replaces_the_old_one_of_the_same_code(store: Store) -> None:
+    """What a clear has made useless goes with the next write, its folder too; other code's results stay."""
+    entry, frame = entry_of("old", code="a")
+    store.write(TASK, [Write(KEY, KEY + "#1", NEVER_CLEARED, entry, frame)])
+    store.write(TASK, [Write(KEY, KEY + "#2", NEVER_CLEARED, *entry_of("same generation", code="a"))])
+    store.write(TASK, [Write(KEY, KEY + "#3", NEVER_CLEARED, *entry_of("other code", code="b"))])
+    before = len(list(store.scan(TASK)))
+    folder = store.directory(TASK, KEY + "#1")
+    folder.mkdir(parents=True)
+    store.write(TASK, [Write(KEY, KEY + "#4", NEVER_CLEARED, *entry_of(LARGE, code="a", generation=1))])
+    assert (before, [row for row, _ in store.scan(TASK)], folder.exists()) == (3, [KEY + "#3", KEY + "#4"], False)
+
+
+def check_records_stay(store: Store) -> None:
+    """A record keeps its first text, is found by the beginning of its name, and outlives clears."""
+    before = store.records(TASK, "")
+    for name, text in [("code:2", "two"), ("code:1", "one"), ("code:1", "another"), ("origin:1", "")]:
+        store.record(TASK, name, text)
+    store.clear(TASK)
+    found = [(name, record.text) for name, record in store.records(TASK, "code:").items()]
+    assert (before, found, store.records("lab.other", "")) == ({}, [("code:2", "two"), ("code:1", "one")], {})
+
+
+def check_the_time_of_a_clear_is_known(store: Store) -> None:
+    """`cleared_at` tells when a key or its task was cleared last."""
+    store.write(TASK, [write_of(1)])
+    never = store.cleared_at(TASK, KEY), store.cleared_at("lab.other", KEY)
+    store.clear(TASK, KEY)
+    first, other = store.cleared_at(TASK, KEY), store.cleared_at(TASK, '{"n":2}')
+    store.clear(TASK)
+    last = store.cleared_at(TASK, '{"n":2}')
+    assert (never, other) == ((None, None), None)
+    assert first is not None
+    assert last is not None
+    assert 1.7e9 < first <= last
 
 
 def check_clear_of_a_key(store: Store) -> None:
@@ -258,7 +302,7 @@ def walk_store(make_store: Callable[[], Store], *, walks: int = 15) -> None:
         @rule(task=tasks, key=keys, suffix=suffixes, content=contents)
         def write(self, task: str, key: str, suffix: str, content: Any) -> None:
             self.count += 1
-            write = write_of(content, key, row=key + suffix, epoch=self.epoch(task, key), number=self.count)
+            write = write_of(content, key, suffix, epoch=self.epoch(task, key), number=self.count)
             assert self.store.write(task, [write]) == [True]
             self.rows[task, write.row] = key, content, write.entry
             self.known.add(task)
@@ -306,7 +350,12 @@ def walk_store(make_store: Callable[[], Store], *, walks: int = 15) -> None:
         def has_the_same_rows(self) -> None:
             for task in self.task_epochs:
                 expected = {row: entry for (name, row), (_, _, entry) in self.rows.items() if name == task}
-                assert expected == dict(self.store.scan(task)) == self.store.lookup(task, list(expected))
+                assert expected == dict(self.store.scan(task))
+                found = self.store.lookup(task, ["{}", '{"n":1}', '{"n":10}', '{"x":"#|~"}'])
+                editions = [(row.partition("#")[0], entry) for row, entry in expected.items() if "~" not in row]
+                assert sorted(editions) == sorted(
+                    (key, entry) for key, entries in found.items() for entry in entries if "~" not in key
+                )
 
         @invariant()
         def has_the_same_epochs(self) -> None:

@@ -1,8 +1,8 @@
 """The slow, obvious way to decide what a run computes, and random programs to compare it with.
 
 A world is a graph of numbered nodes: what each requires (smaller numbers), the code that each has (a number that
-goes into its value), and which ones fail. The oracle keeps, for each node, what it was last computed from; a node is
-computed when it has nothing, or when that differs from now.
+goes into its value), and which ones fail. The oracle keeps, for each node, every value with what it was computed from;
+a node is computed when nothing that it keeps was computed from what there is now.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Oracle:
     """Keeps results like a store, by the definition of freshness and nothing else."""
 
     def __init__(self) -> None:
-        self.kept: dict[int, Kept] = {}
+        self.kept: dict[int, list[Kept]] = {}
+        #: What the last run used of each node.
+        self.used: dict[int, Kept] = {}
         self.clears: dict[int, int] = {}
 
     def clear(self, node: int) -> None:
@@ -64,16 +66,21 @@ class Oracle:
 
         def attempt(node: int, above: list[int]) -> bool:
             inputs = list(dict.fromkeys(above))
-            made_from = [(other, self.kept[other].generation, self.kept[other].value) for other in inputs]
-            kept = self.kept.get(node)
-            if kept is not None and kept.made_from == made_from:
-                return True
+            made_from = [(other, self.used[other].generation, self.used[other].value) for other in inputs]
+            for kept in self.kept.get(node, []):
+                if kept.made_from == made_from:
+                    self.used[node] = kept
+                    return True
             if node in world.failing:
                 failed.add(node)
                 return False
-            generation = (self.clears.get(node, 0), [self.kept[other].generation for other in inputs])
-            value = world.value(node, [self.kept[other].value for other in above])
-            self.kept[node] = Kept(value, generation, made_from)
+            cleared = [generation for other in inputs if (generation := self.used[other].generation) is not None]
+            clears = self.clears.get(node, 0)
+            generation = (clears, cleared) if clears or cleared else None
+            value = world.value(node, [self.used[other].value for other in above])
+            self.used[node] = Kept(value, generation, made_from)
+            still_useful = [kept for kept in self.kept.get(node, []) if kept.generation == generation]
+            self.kept[node] = [*still_useful, self.used[node]]
             computed.add(node)
             return True
 

@@ -63,6 +63,18 @@ ERRORS: list[tuple[checkpoint.CheckpointError, type[Exception], dict[str, Any], 
         "Odd: it is odd (this exception cannot be pickled)\nTraceback ...",
     ),
     (
+        checkpoint.FileChangedError("/data/a.csv"),
+        RuntimeError,
+        {"path": "/data/a.csv"},
+        "/data/a.csv was changed since the call that takes it was made, so the result is not kept; run again",
+    ),
+    (
+        checkpoint.MutatedInputError("f(1)", "the value of g()"),
+        RuntimeError,
+        {"call": "f(1)", "what": "the value of g()"},
+        "f(1) changed the value of g(), which it was given; work on a copy and return that",
+    ),
+    (
         checkpoint.TaskLostError("f(1)", "its worker died"),
         RuntimeError,
         {"call": "f(1)", "reason": "its worker died"},

@@ -26,6 +26,7 @@ from checkpoint import (
     TaskFailedError,
     TaskLostError,
     TaskTimeoutError,
+    UnseenCodeWarning,
     UnstorableError,
     memo,
     requires,
@@ -173,6 +174,7 @@ def test_our_pools_are_shut_down() -> None:
     assert before == set(multiprocessing.active_children())
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_threads_need_no_pickling() -> None:
     """With threads, runners close over locks and open handles. [51]"""
     lock = threading.Lock()
@@ -325,6 +327,7 @@ def test_a_pool_is_shared_by_tasks(pools_given: Any, expected: int, tmp_path: Pa
     assert expected == max(crowds)
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_a_limited_task_does_not_hold_back_others() -> None:
     """Unlimited instances that are ready start although limited ones wait. [56]"""
     free_ran = threading.Event()
@@ -441,6 +444,7 @@ def test_short_batches_that_were_queued_ahead_do_not_begin_after_a_failure(is_lo
     assert [0, 1, 2, 3, 4, 5] == begun
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_failures_are_not_kept() -> None:
     """A failed instance is tried again by the next run."""
     outcomes = iter([ValueError("once"), 5])
@@ -579,7 +583,7 @@ def damage(instance: Any, store: Path) -> None:
 
     (folder,) = (store / "checkpoint").glob(f"*{instance.task.name.split('.')[-1]}")
     with sqlite3.connect(folder / "cache.db") as connection:
-        connection.execute("UPDATE Cache SET value = x'00' WHERE key = ?", (instance.row,))
+        connection.execute("UPDATE Cache SET value = x'00' WHERE key > ? AND key < ? || '$'", [instance.key] * 2)
     connection.close()
 
 
@@ -629,6 +633,7 @@ def test_a_fan_in_of_50_000() -> None:
 # --- calling from elsewhere ------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_run_async_does_not_block_the_event_loop() -> None:
     """`await instance.run_async()` lets other coroutines go on, and uses the store of its caller."""
 
@@ -757,3 +762,21 @@ def test_references_resolve_to_the_same_task() -> None:
     assert choose is pickle.loads(pickle.dumps(choose))
     assert choose(3, 1) == pickle.loads(pickle.dumps(choose(3, 1)))
     assert pickle.loads(pickle.dumps(choose(3, 1))).run(executor="serial") == 3
+
+
+# --- code that cannot be seen ----------------------------------------------------------------------------
+
+
+def test_what_no_fingerprint_can_see_is_named_once() -> None:
+    """A captured lock is named in one warning that points here and says what to do; pinned code needs none."""
+    lock = threading.Lock()
+
+    def locked(n: int) -> int:
+        with lock:
+            return n
+
+    with pytest.warns(UnseenCodeWarning, match=r"locked.*lock.*depends_on=") as caught:
+        assert memo(name="lab.locked")(locked)(1).run(executor="serial") == 1
+    memo(name="lab.locked")(locked)(2).run(executor="serial")
+    memo(name="lab.pinned", version=1)(locked)(1).run(executor="serial")
+    assert [__file__] == [warning.filename for warning in caught]

@@ -17,6 +17,7 @@ from programs import chain, choose, square, total, writes_file
 
 import checkpoint
 from checkpoint import (
+    Cue,
     CycleError,
     NotCachedError,
     TaskInstance,
@@ -770,10 +771,11 @@ def test_plan_tells_what_would_run_and_runs_nothing() -> None:
     assert choose(6, 3).plan().fresh == 15
     choose(3, 3).clear()
     plan = choose(6, 3).plan()
-    assert {choose(3, 3): "no result in the store"} == dict(plan.compute)
+    assert {choose(3, 3): Cue.CLEARED} == {instance: reason.cue for instance, reason in plan.compute.items()}
     assert (choose(4, 3), choose(5, 3), choose(6, 3)) == plan.maybe
     choose(3, 3).run(executor="serial")
-    assert {choose(4, 3): "its upstream changed"} == dict(choose(6, 3).plan().compute)
+    (reason,) = choose(6, 3).plan().compute.values()
+    assert (Cue.UPSTREAM, ("choose(n=3, k=3)",)) == (reason.cue, reason.calls)
 
 
 def test_a_directory_belongs_to_an_instance() -> None:

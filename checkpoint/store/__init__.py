@@ -13,13 +13,12 @@ from types import TracebackType
 from typing import Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
-from checkpoint.store.disk import DiskStore
-from checkpoint.store.entry import Entry, Epoch, Store, Write
+from checkpoint.store.disk import disk_store
+from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 
-__all__ = ["Entry", "Epoch", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
+__all__ = ["Entry", "Epoch", "Record", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
-_opened: dict[str, Store] = {}
 _default_roots: dict[str, str] = {}
 
 
@@ -44,10 +43,7 @@ def store_at(url: str | os.PathLike[str] | Store) -> Store:
         text = rest
     elif found:
         raise ValueError(f"store {text!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
-    root = os.path.abspath(os.path.expanduser(text))
-    if root not in _opened:
-        _opened[root] = DiskStore(root)
-    return _opened[root]
+    return disk_store(os.path.abspath(os.path.expanduser(text)))
 
 
 def current_store() -> Store:

@@ -4,7 +4,7 @@ A commit costs ten times a row, so results of small instances share one. What is
 reaches the store below with the first result that is large, took long or comes 50 ms after the group's first, and on
 `flush`; so a kill loses, beside what was running, results that took some 50 ms in all.
 
-Next: graph.py
+Next: files.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import final
 
 from checkpoint.errors import StoreError
-from checkpoint.store.entry import Entry, Epoch, Store, Write
+from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 
 __all__ = ["WriteBehind"]
 
@@ -83,10 +83,10 @@ class WriteBehind:
             return write.entry, memoryview(b"".join(write.frame.parts)), False
         return self._store.read(task, row)
 
-    def lookup(self, task: str, rows: Sequence[str]) -> dict[str, Entry]:
-        """Return the metadata of those rows that exist."""
+    def lookup(self, task: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return the metadata of all entries of those keys that have any."""
         self.flush()
-        return self._store.lookup(task, rows)
+        return self._store.lookup(task, keys)
 
     def scan(self, task: str) -> Iterator[tuple[str, Entry]]:
         """Yield each row of a task and its metadata."""
@@ -106,6 +106,22 @@ class WriteBehind:
         """Set a damaged entry aside."""
         self.flush()
         self._store.quarantine(task, row)
+
+    def record(self, task: str, name: str, text: str) -> None:
+        """Keep a text beside the entries of a task."""
+        self._store.record(task, name, text)
+
+    def records(self, task: str, kind: str) -> dict[str, Record]:
+        """Return the records of a task whose names begin with `kind`."""
+        return self._store.records(task, kind)
+
+    def cleared_at(self, task: str, key: str) -> float | None:
+        """Return when a key, or the whole task, was last cleared."""
+        return self._store.cleared_at(task, key)
+
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
+        return self._store.damaged(task)
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks that have a place here."""

@@ -1,7 +1,8 @@
 """DiskStore: one DiskCache folder per task, opened when first needed and then kept open.
 
 Rows of a folder's table: entries under their row text (it starts with "{"), with the metadata packed in the row's
-tag; "epoch:" and "epoch:{key}" count clears; "name:" keeps the task's full name; "damaged:{row}" are set aside.
+tag; "epoch:" and "epoch:{key}" count clears; "name:" keeps the task's full name; "damaged:{row}" are set aside;
+"record:..." are texts.
 Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
 
 Invariants: nothing is ever evicted; no wait is endless; value and metadata commit in one transaction.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import mmap
 import os
 import re
@@ -30,9 +32,9 @@ import xxhash
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
-from checkpoint.store.entry import Entry, Epoch, Write
+from checkpoint.store.entry import Entry, Epoch, Record, Write
 
-__all__ = ["DiskStore"]
+__all__ = ["DiskStore", "disk_store"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -49,17 +51,24 @@ _SETTINGS = {
 _LOCK_SECONDS = 60
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
-_TAG = struct.Struct("<B16s16s16s16sddQ")
+_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
 _TAG_FORMAT = 1
-_EPOCH, _NAME, _DAMAGED = "epoch:", "name:", "damaged:"
+_EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
+#: All rows of some keys: a key ends with "}", and "$" is what follows "#".
+_SELECT_EDITIONS = (
+    "SELECT wanted.value, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
+    " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
+)
+_SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
 _UPSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
     " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key, raw) DO UPDATE SET store_time = excluded.store_time,"
     " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
     " value = excluded.value"
 )
+_INSERT = _UPSERT[: _UPSERT.index(" DO UPDATE")] + " DO NOTHING"
 
 Sql = Callable[..., sqlite3.Cursor]
 
@@ -127,6 +136,8 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
 
     def __init__(self, folder: str) -> None:
         super().__init__(folder, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+        #: Names of records that are certainly there.
+        self.recorded: set[str] = set()
         self._identity = self._identify()
 
     def _identify(self) -> tuple[int, int] | None:
@@ -190,6 +201,9 @@ class DiskStore:
 
     def __repr__(self) -> str:
         return f"DiskStore({self.url!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return disk_store, (self.url,)
 
     # --- connections ---
 
@@ -256,12 +270,18 @@ class DiskStore:
 
     # --- reading ---
 
-    def lookup(self, task: str, rows: Sequence[str]) -> dict[str, Entry]:
-        """Return the metadata of those rows that exist."""
+    def lookup(self, task: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return the metadata of all entries of those keys that have any."""
         cache = self._existing(task)
+        found: dict[str, list[Entry]] = {}
         if cache is None:
-            return {}
-        return {row: entry for row, tag in self._tags(cache, rows) if (entry := _unpack(tag)) is not None}
+            return found
+        for start in range(0, len(keys), _CHUNK):
+            wanted = json.dumps(keys[start : start + _CHUNK])
+            for key, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
+                if (entry := _unpack(tag)) is not None:
+                    found.setdefault(key, []).append(entry)
+        return found
 
     def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for start in range(0, len(rows), _CHUNK):
@@ -315,19 +335,27 @@ class DiskStore:
         """Commit entries in one transaction."""
         cache = self._open(task)
         written: list[str | None] = []
+        superseded: list[str] = []
         try:
             with self._explained(self._path(task)):
                 columns = [self._columns(cache, write, written) for write in writes]
             with self._transaction(task) as (sql, discard):
                 current = self.epochs(task, [write.key for write in writes])
                 kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
-                for row, filename, is_kept in zip(columns, written, kept, strict=True):
+                for write, row, filename, is_kept in zip(writes, columns, written, kept, strict=True):
                     if not is_kept:
                         discard(filename)
                         continue
-                    for (replaced,) in sql("SELECT filename FROM Cache WHERE raw = 1 AND key = ?", row[:1]):
-                        discard(replaced)
+                    for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
+                        if other == write.row:
+                            discard(other_file)
+                        elif _is_superseded(_unpack(tag), write.entry):
+                            discard(other_file)
+                            sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
+                            superseded.append(other)
                     sql(_UPSERT, row)
+            for other in superseded:
+                shutil.rmtree(self.directory(task, other), ignore_errors=True)
             return kept
         except Exception:  # an interrupt may come after the commit: better an unused file than a missing one
             for filename in filter(None, written):
@@ -370,6 +398,45 @@ class DiskStore:
             sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (aside,))
             sql("UPDATE Cache SET key = ? WHERE raw = 1 AND key = ?", (aside, row))
 
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
+        cache = self._existing(task)
+        if cache is None:
+            return []
+        query = "SELECT key FROM Cache WHERE raw = 1 AND key > ? AND key < ? ORDER BY key"
+        return [row.removeprefix(_DAMAGED) for (row,) in self._rows(cache, query, (_DAMAGED, _DAMAGED + "|"))]
+
+    # --- records ---
+
+    def record(self, task: str, name: str, text: str) -> None:
+        """Keep a text beside the entries of a task."""
+        cache = self._open(task)
+        if name in cache.recorded:
+            return
+        row = _RECORD + name
+        if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
+            with self._transaction(task) as (sql, _):
+                sql(_INSERT, (row, time.time(), 0, None, 0, diskcache.core.MODE_RAW, None, text))
+        cache.recorded.add(name)
+
+    def records(self, task: str, kind: str) -> dict[str, Record]:
+        """Return the records of a task whose names begin with `kind`, by name, the oldest first."""
+        cache = self._existing(task)
+        if cache is None:
+            return {}
+        query = "SELECT key, value, store_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY rowid"
+        rows = self._rows(cache, query, (_RECORD + kind, _RECORD + kind + "\U0010ffff"))
+        return {row.removeprefix(_RECORD): Record(text, stored_at) for row, text, stored_at in rows}
+
+    def cleared_at(self, task: str, key: str) -> float | None:
+        """Return when a key, or the whole task, was last cleared."""
+        cache = self._existing(task)
+        if cache is None:
+            return None
+        query = "SELECT max(store_time) FROM Cache WHERE raw = 1 AND key IN (?, ?)"
+        ((at,),) = self._rows(cache, query, (_EPOCH, _EPOCH + key))
+        return float(at) if at is not None else None
+
     # --- the rest ---
 
     def tasks(self) -> list[str]:
@@ -395,6 +462,16 @@ class DiskStore:
             caches, self._caches = self._caches, {}
         for cache in caches.values():
             cache.close()
+
+
+_opened: dict[str, DiskStore] = {}
+
+
+def disk_store(root: str) -> DiskStore:
+    """Return the store in a folder, the same object each time in a process."""
+    if root not in _opened:
+        _opened[root] = DiskStore(root)
+    return _opened[root]
 
 
 _inherited: list[dict[str, FolderCache]] = []
@@ -425,6 +502,10 @@ def _range_of(key: str | None) -> tuple[str, list[str]]:
         conditions.append("key = ? OR key >= ? AND key < ?")
         bounds += [row, row + "#", row + "$"]
     return f"({' OR '.join(conditions)})", bounds
+
+
+def _is_superseded(entry: Entry | None, by: Entry) -> bool:
+    return entry is not None and entry.fingerprint == by.fingerprint and entry.generation != by.generation
 
 
 def _unpack(tag: Any) -> Entry | None:

@@ -1,7 +1,9 @@
 """What a store keeps, and the protocol that every store follows.
 
-A row is a task's key, perhaps with a suffix that pins a version of its code. An entry is its metadata and the
-frame of its value, committed together. Epochs count how often a row's key, or the whole task, was cleared.
+A key has a row for each edition: a value computed by certain code from certain upstream versions. The row is the key,
+"#" and the edition; what it holds never changes its meaning. An entry is a row's metadata and the frame of its value,
+committed together. Epochs count how often a key, or the whole task, was cleared. Records are texts that are kept
+beside a task's entries: its code at the time, where it ran.
 
 Next: store/disk.py
 """
@@ -14,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 from checkpoint.codec import Frame
 
-__all__ = ["Entry", "Epoch", "Store", "Write"]
+__all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
 
 
 class Entry(NamedTuple):
@@ -26,14 +28,18 @@ class Entry(NamedTuple):
     digest: bytes
     #: Hash of the addresses and versions of what it was computed from, in order.
     basis: bytes
-    #: Digest of the task's code at that time.
+    #: Digest of the task's code at that time; there is a record of it.
     fingerprint: bytes
+    #: Digest of where it was computed (8 bytes); there is a record of it.
+    origin: bytes
     #: How long the runner took.
     seconds: float
     #: When it was stored, in seconds since 1970 (for people; nothing depends on it).
     stored_at: float
     #: Bytes of the frame.
     size: int
+    #: Whether files belong to the value; its head says which.
+    has_files: bool = False
 
 
 class Epoch(NamedTuple):
@@ -53,9 +59,18 @@ class Write(NamedTuple):
     frame: Frame
 
 
+class Record(NamedTuple):
+    """A text that is kept beside a task's entries."""
+
+    text: str
+    #: In seconds since 1970.
+    stored_at: float
+
+
 class Store(Protocol):
     """Where entries live. Every method may be called from any thread and any process at any time.
 
+    It is pickled to be the same store in another process.
     All raise `StoreError` when the place cannot be read or written; none waits without end.
     """
 
@@ -64,8 +79,8 @@ class Store(Protocol):
         """Address under which another process can open the same store."""
         ...
 
-    def lookup(self, task: str, rows: Sequence[str]) -> dict[str, Entry]:
-        """Return the metadata of those rows that exist. Reads no values; about 1 us a row."""
+    def lookup(self, task: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+        """Return the metadata of all entries of those keys that have any. Reads no values; about 2 us a row."""
         ...
 
     def scan(self, task: str) -> Iterator[tuple[str, Entry]]:
@@ -85,7 +100,10 @@ class Store(Protocol):
         ...
 
     def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
-        """Commit entries in one transaction; False for each that was cleared since its epoch was read."""
+        """Commit entries in one transaction; False for each that was cleared since its epoch was read.
+
+        An entry of the same key and code but another generation goes: a clear has made it useless.
+        """
         ...
 
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
@@ -97,6 +115,22 @@ class Store(Protocol):
 
     def quarantine(self, task: str, row: str) -> None:
         """Set a damaged entry aside; the row is missing afterwards."""
+        ...
+
+    def record(self, task: str, name: str, text: str) -> None:
+        """Keep a text beside the entries of a task; the first one of a name stays. Clearing doesn't touch it."""
+        ...
+
+    def records(self, task: str, kind: str) -> dict[str, Record]:
+        """Return the records of a task whose names begin with `kind`, by name, the oldest first."""
+        ...
+
+    def cleared_at(self, task: str, key: str) -> float | None:
+        """Return when a key, or the whole task, was last cleared, in seconds since 1970; None for never."""
+        ...
+
+    def damaged(self, task: str) -> list[str]:
+        """Return the rows of a task that are set aside."""
         ...
 
     def tasks(self) -> list[str]:

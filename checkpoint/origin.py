@@ -1,0 +1,47 @@
+"""Origin: where results are computed: host, platform, Python.
+
+Next: process.py
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import xxhash
+
+from checkpoint.graph import TaskInfo
+from checkpoint.store import Store
+
+__all__ = ["origin", "origin_of", "record_origin"]
+
+_ORIGIN = "origin:"
+
+
+@functools.cache
+def _here() -> tuple[bytes, str]:
+    import platform
+    import socket
+
+    facts = {"host": socket.gethostname(), "platform": platform.platform(), "python": platform.python_version()}
+    text = json.dumps(facts)
+    return xxhash.xxh3_64_digest(text.encode()), text
+
+
+def origin() -> bytes:
+    """Return what stands for this process's host, platform and Python: 8 bytes."""
+    return _here()[0]
+
+
+def record_origin(store: Store, task: TaskInfo) -> None:
+    """Keep what `origin` stands for beside a task's entries."""
+    digest, text = _here()
+    store.record(task.name, _ORIGIN + digest.hex(), text)
+
+
+def origin_of(store: Store, task: str, digest: bytes) -> dict[str, str]:
+    """Return the facts about an origin; nothing if it is not on record."""
+    name = _ORIGIN + digest.hex()
+    record = store.records(task, name).get(name)
+    facts: dict[str, str] = json.loads(record.text) if record is not None else {}
+    return facts

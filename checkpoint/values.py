@@ -1,0 +1,78 @@
+"""Values: from an entry's bytes to its value, and back, with the files that belong to it.
+
+Must not know: graphs of instances, plans, executors.
+
+Next: version.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from checkpoint import codec, files
+from checkpoint.codec import Frame
+from checkpoint.errors import DamagedEntryError
+from checkpoint.graph import Instance, TaskInfo
+from checkpoint.store import Entry, Store
+
+__all__ = ["changed_files", "encoded", "head_of", "load"]
+
+
+def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | None:
+    """Return the entry, the value and the value's digest of a row; None if there is no such row.
+
+    Raises:
+        DamagedEntryError: its bytes are not what was written; it is set aside.
+    """
+    found = store.read(task.name, row)
+    if found is None:
+        return None
+    entry, frame, is_mapped = found
+    try:
+        if entry.has_files:
+            with files.in_folder(store.directory(task.name, row)):
+                value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+        else:
+            value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+    except DamagedEntryError:
+        store.quarantine(task.name, row)
+        raise
+    return entry, value, digest
+
+
+def encoded(
+    store: Store, instance: Instance, row: str, value: Any, upstream: Sequence[tuple[str, str, str]]
+) -> tuple[Frame, bool]:
+    """Return the frame of a value, and whether files belong to it.
+
+    Args:
+        store: where it will be.
+        instance: what it is the value of.
+        row: its row.
+        value: the value; files in it are looked at now.
+        upstream: what it was computed from: task name, row and mark of the version of each.
+
+    Raises:
+        UnstorableError: it cannot be turned into bytes; OSError: a file in it cannot be read.
+    """
+    task = instance.task
+    head: dict[str, Any] = {"upstream": upstream} if upstream else {}
+    with files.recorded_in(head), files.in_folder(store.directory(task.name, row)):
+        frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
+    return frame, "files" in head
+
+
+def head_of(store: Store, task: str, row: str) -> dict[str, Any]:
+    """Return what is recorded beside a value: "upstream" and "files"; nothing if it is gone or damaged."""
+    found = store.read(task, row)
+    try:
+        head = codec.read_head(found[1]) if found is not None else None
+    except DamagedEntryError:
+        return {}  # it is reported when somebody wants its value
+    return head if isinstance(head, dict) else {}
+
+
+def changed_files(store: Store, task: str, row: str) -> list[str]:
+    """Return the files of a value that are gone or changed since it was computed. Cost: one read, a `stat` each."""
+    return files.changed_files(head_of(store, task, row), store.directory(task, row))
