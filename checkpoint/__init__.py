@@ -25,12 +25,13 @@ from checkpoint.errors import (
 )
 from checkpoint.executors import ExecutorTraits
 from checkpoint.files import File
+from checkpoint.forecasts import Forecast
 from checkpoint.keys import register
 from checkpoint.lineage import Lineage
 from checkpoint.reasons import Cue, Reason
-from checkpoint.runs import Forecast, RunReport
+from checkpoint.runs import RunReport
 from checkpoint.store import open_store
-from checkpoint.tasks import CachedCall, Task, TaskInstance, run, run_async, run_report
+from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
 from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "UnknownTaskError",
     "UnseenCodeWarning",
     "UnstorableError",
+    "forecast",
     "memo",
     "open_store",
     "register",

@@ -1,6 +1,8 @@
 """Decorators: `@task` makes a Task of a body, `@memo` of a plain function, `@requires` names a runner's inputs.
 
-Last in reading order; `observe/` shows runs, and is nobody's foundation.
+`observe/` shows runs, and is nobody's foundation.
+
+Next: targets.py
 """
 
 from __future__ import annotations

@@ -90,7 +90,28 @@ class Lineage:
         return f"<lineage of {self.call}>"
 
     def __str__(self) -> str:
-        return "\n".join([self._line(), *(f"  from {above._line()}" for above in self.upstream())])
+        return self.describe()
+
+    def describe(self, depth: int = 1) -> str:
+        """Return as text what the value was computed from, what that was computed from, and so on.
+
+        Args:
+            depth: how many steps up; what comes up again is told once in full.
+        """
+        lines: list[str] = []
+        told: dict[tuple[str, str, str | None], int] = {}
+        pending: list[tuple[Lineage, int]] = [(self, 0)]
+        while pending:
+            lineage, step = pending.pop()
+            line = f"{'  ' * step}from {lineage._line()}" if step else lineage._line()
+            at = lineage.task, lineage._row, lineage._mark
+            is_told = told.get(at, depth) <= step < depth
+            upstream = lineage.upstream() if step < depth and not is_told else []
+            if upstream:
+                told[at] = step
+            lines.append(f"{line}, as above" if is_told else line)
+            pending.extend((above, step + 1) for above in reversed(upstream))
+        return "\n".join(lines)
 
     def _line(self) -> str:
         if self.stored_at is None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import final
 
 from checkpoint.fingerprint import Change, Code
@@ -95,13 +95,24 @@ class Revisions:
         """Return the code of a fingerprint, as it was recorded."""
         return code_at(self._store, self._task.name, fingerprint)
 
-    def others(self) -> list[bytes]:
-        """Return the fingerprints of entries that don't count as made by the present code, the newest entry first."""
+    def others(self, *, every: bool) -> list[bytes]:
+        """Return the codes of entries that don't count as made by the present one: every, or that of the newest."""
         newest: dict[bytes, float] = {}
         for _, entry in self._store.scan(self._task.name):
             newest[entry.fingerprint] = max(entry.stored_at, newest.get(entry.fingerprint, 0.0))
-        return [fingerprint for fingerprint in sorted(newest, key=newest.__getitem__, reverse=True)
-                if not self.is_present(fingerprint)]  # fmt: skip
+        found = [code for code in sorted(newest, key=newest.__getitem__, reverse=True) if not self.is_present(code)]
+        return found if every else found[:1]
+
+    def differences(self, fingerprints: Iterable[bytes]) -> list[Change]:
+        """Return what changed since any of some codes, once each; one that is not on record counts as empty."""
+        found: dict[Change, None] = {}
+        for fingerprint in fingerprints:
+            changes = self.changes_since(fingerprint)
+            if changes is None:
+                present = self._task.code.parts[0]
+                changes = [Change(present.name, "", present.text)]
+            found.update(dict.fromkeys(changes))
+        return list(found)
 
     def predecessors(self) -> set[bytes]:
         """Return the codes that lack a parameter of `defaults_added`, as long as no other code on record has it.

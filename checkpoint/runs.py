@@ -2,15 +2,13 @@
 
 Must not know: how a task is defined.
 
-Next: lineage.py
+Next: forecasts.py
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -23,13 +21,10 @@ from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
-from checkpoint.plan import State
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
-from checkpoint.reasons import Explainer, Reason
 from checkpoint.store import Store, current_store, open_store, store_at
-from checkpoint.survey import Survey, survey
 
-__all__ = ["Forecast", "RunOptions", "RunReport", "forecast", "reason", "run_report", "run_values"]
+__all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
 
 T = TypeVar("T")
 
@@ -111,52 +106,10 @@ class RunReport(Generic[T]):
         return sum(count.size for count in self.counts.values())
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a run would do. `str()` is a summary."""
-
-    #: Instances that would be computed, each with the reason.
-    compute: Mapping[Any, Reason]
-    #: Instances below those: computed unless what they require comes out with the same bytes as before.
-    maybe: tuple[Any, ...]
-    #: How many fresh values would be read: those that were asked for, or that what is computed takes.
-    loaded: int
-    #: How many instances are fresh and not even read.
-    skipped: int
-    #: How long all that may be computed took the last time, added up; others of the same task stand for new calls.
-    seconds: float
-    #: How many of these were of tasks that never ran, and are not in `seconds`.
-    unknown: int
-
-    @property
-    def fresh(self) -> int:
-        """How many instances are fresh."""
-        return self.loaded + self.skipped
-
-    def __str__(self) -> str:
-        lines = [
-            f"{len(self.compute)} to compute, {len(self.maybe)} to compute after these, "
-            f"{self.loaded} to load, {self.skipped} to skip; about {_duration(self.seconds)} of work"
-            + (f" and {self.unknown} that never ran" if self.unknown else "")
-        ]
-        counts = Counter((instance.task.name, reason.cue.value) for instance, reason in self.compute.items())
-        lines += [f"  {count} {name}: {cue}" for (name, cue), count in counts.items()]
-        return "\n".join(lines)
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.2g} s"
-
-
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
-    with _surroundings(options) as (store, checked):
-        _check_instances(instances)
-        roots = list(dict.fromkeys(instances_in(instances)))
+    with surroundings(options) as (store, checked):
+        roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
         outcome = run.execute()
         error = _combined(outcome.failures, checked)
@@ -180,63 +133,6 @@ def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
     return run_report(instances, options).value
 
 
-def forecast(instance: Instance, options: Mapping[str, Any]) -> Forecast:
-    """Tell what running an instance would do; runs nothing, reads metadata only."""
-    with _surroundings(options) as (store, checked):
-        found = _surveyed(instance, store, checked)
-        explainer = _explainer(store, found, checked)
-        graph, states = found.graph, found.plan.states
-        due = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
-        loaded = {node for node in graph.roots if states[node] is State.FRESH}
-        loaded.update(above for node in due for above in graph.upstream[node] if states[above] is State.FRESH)
-        durations = _Durations(store, found)
-        seconds = [durations.expected(node) for node in due]
-        return Forecast(
-            compute={graph.instances[node]: explainer.reason(node) for node in due if states[node] is State.READY},
-            maybe=tuple(graph.instances[node] for node in due if states[node] is State.WAITING),
-            loaded=len(loaded),
-            skipped=len(graph) - len(due) - len(loaded),
-            seconds=sum(found for found in seconds if found is not None),
-            unknown=seconds.count(None),
-        )
-
-
-def reason(instance: Instance, options: Mapping[str, Any]) -> Reason:
-    """Tell why running an instance would compute it, or not; runs nothing, reads metadata only."""
-    with _surroundings(options) as (store, checked):
-        found = _surveyed(instance, store, checked)
-        return _explainer(store, found, checked).reason(found.graph.roots[0])
-
-
-def _surveyed(instance: Instance, store: Store, options: Options) -> Survey:
-    return survey([instance], store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
-
-
-def _explainer(store: Store, found: Survey, options: Options) -> Explainer:
-    return Explainer(store, found, found.graph.roots if options.is_forced else ())
-
-
-@final
-class _Durations:
-    """How long instances took when they were computed last."""
-
-    def __init__(self, store: Store, found: Survey) -> None:
-        self._store = store
-        self._found = found
-        self._means: dict[str, float | None] = {}
-
-    def expected(self, node: int) -> float | None:
-        """Return the time of a node's newest entry, else the mean of some others of its task, else None."""
-        entries = self._found.entries[node]
-        if entries:
-            return max(entries, key=lambda entry: entry.stored_at).seconds
-        name = self._found.graph.instances[node].task.name
-        if name not in self._means:
-            some = [entry.seconds for _, entry in itertools.islice(self._store.scan(name), 1000)]
-            self._means[name] = sum(some) / len(some) if some else None
-        return self._means[name]
-
-
 def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:
     errors = list(failures.values())
     if not errors or options.stops_on_error:
@@ -245,11 +141,49 @@ def _combined(failures: Mapping[Instance, BaseException], options: Options) -> B
     return BaseExceptionGroup(f"{count} failed; what does not depend on that is computed and kept", errors)
 
 
+# --- what was asked for ----------------------------------------------------------------------------------
+
+
+def roots_of(instances: Any, sentence: str) -> list[Instance]:
+    """Return the distinct instances in a nesting of lists, tuples and dicts, in order.
+
+    Args:
+        instances: the nesting.
+        sentence: how the text of the error begins, such as "run() takes".
+
+    Raises:
+        TypeError: something in it is no instance.
+    """
+    _check_instances(instances, sentence)
+    return list(dict.fromkeys(instances_in(instances)))
+
+
+def _check_instances(structure: Any, sentence: str) -> None:
+    if isinstance(structure, (Instance, Item)):
+        return
+    if type(structure) in (list, tuple):
+        for part in structure:
+            _check_instances(part, sentence)
+    elif type(structure) is dict:
+        for part in structure.values():
+            _check_instances(part, sentence)
+    else:
+        advice = "call it first" if callable(structure) else "call a task to get one"
+        raise TypeError(
+            f"{sentence} task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}"
+        )
+
+
 # --- options ---------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
+def surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
+    """Check the options of a run and put its store and policy in force for a block; yields the store and the rest.
+
+    Raises:
+        TypeError, ValueError: an option is unknown or cannot be.
+    """
     unknown = sorted(set(given) - _KNOWN)
     if unknown:
         raise TypeError(f"run() has no option {unknown[0]!r}; it has {', '.join(sorted(_KNOWN))}")
@@ -328,19 +262,3 @@ def _sizes(given: Any, option: str) -> dict[str, int]:
             raise ValueError(f"run({option}=...) takes numbers of at least 1; {name!r} has {size}")
         sizes[name] = size
     return sizes
-
-
-def _check_instances(structure: Any) -> None:
-    if isinstance(structure, (Instance, Item)):
-        return
-    if type(structure) in (list, tuple):
-        for part in structure:
-            _check_instances(part)
-    elif type(structure) is dict:
-        for part in structure.values():
-            _check_instances(part)
-    else:
-        advice = "call it first" if callable(structure) else "call a task to get one"
-        raise TypeError(
-            f"run() takes task instances, or lists, tuples and dicts of them; {name_of(structure)} is none; {advice}"
-        )

@@ -34,13 +34,15 @@ from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, UnkeyableError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.fingerprint import digest as fingerprint_of
+from checkpoint.forecasts import Forecast, reason
+from checkpoint.forecasts import forecast as _forecast
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
 from checkpoint.reasons import Reason
 from checkpoint.revisions import Revisions
-from checkpoint.runs import Forecast, RunOptions, RunReport, forecast, reason
+from checkpoint.runs import RunOptions, RunReport
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
@@ -50,7 +52,7 @@ from checkpoint.version import edition_of, key_of, row_of
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["CachedCall", "Task", "TaskInstance", "run", "run_async", "run_report"]
+__all__ = ["CachedCall", "Task", "TaskInstance", "forecast", "run", "run_async", "run_report"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -141,7 +143,7 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def plan(self, **options: Unpack[RunOptions]) -> Forecast:
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
-        return forecast(self, options)
+        return _forecast(self, options)
 
     def why(self, **options: Unpack[RunOptions]) -> Reason:
         """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
@@ -304,6 +306,18 @@ class Task(Generic[P, R]):
         """Discard all results of this task; what was computed from them is computed again by the next run."""
         current_store().clear(self.name, creates=not self.is_stored)
 
+    def changes(self, *, every: bool = False) -> list[Change]:
+        """Return what `accept` would accept: how the present code differs from code that made older entries.
+
+        Code that is not on record counts as empty.
+
+        Args:
+            every: compare not only with the code that made the newest of the older entries, but with all code that
+                made any.
+        """
+        revisions = Revisions(current_store(), self)
+        return revisions.differences(revisions.others(every=every))
+
     def accept(self, *, every: bool = False) -> list[Change]:
         """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
 
@@ -316,11 +330,11 @@ class Task(Generic[P, R]):
             what was accepted; empty if all entries count as made by the present code already.
         """
         revisions = Revisions(current_store(), self)
-        accepted: dict[Change, None] = {}
-        for fingerprint in revisions.others()[: None if every else 1]:
-            accepted.update(dict.fromkeys(revisions.changes_since(fingerprint) or ()))
+        accepted = revisions.others(every=every)
+        changes = revisions.differences(accepted)
+        for fingerprint in accepted:
             revisions.accept(fingerprint)
-        return list(accepted)
+        return changes
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
@@ -612,6 +626,14 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         10 us per instance of the graph; the values of the given instances are read, no others.
     """
     return _run_values(instances, options)
+
+
+def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
+    """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing.
+
+    Arguments and errors are those of `run`, without what tasks raise.
+    """
+    return _forecast(instances, options)
 
 
 def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:

@@ -48,6 +48,7 @@ ORDER = [
     "observe",
     "observe.progress",
     "runs",
+    "forecasts",
     "lineage",
     "options",
     "tasks",
@@ -62,6 +63,9 @@ ORDER = [
     "flows.pipeline.stage",
     "flows.pipeline",
     "",
+    "targets",
+    "cli",
+    "__main__",
 ]
 PURE = ["graph", "version", "plan"]
 PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}

@@ -246,7 +246,7 @@ def test_importing_loads_only_what_is_always_needed(tmp_path: Path) -> None:
     """What is large and used by some runs only is imported by those."""
     code = """
 import checkpoint
-large = ["numpy", "dill", "rich", "zstandard", "pandas", "asyncio", "multiprocessing"]
+large = ["numpy", "dill", "rich", "zstandard", "pandas", "asyncio", "multiprocessing", "click"]
 print([name for name in large if name in sys.modules])
 """
     assert run_python(code, tmp_path) == "[]\n"

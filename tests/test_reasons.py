@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import choose
+from programs import choose, total
 
-from checkpoint import Cue, DamagedEntryWarning, Lineage, NotCachedError, Reason, memo, requires, run_report, task
+from checkpoint import (
+    Cue,
+    DamagedEntryWarning,
+    Lineage,
+    NotCachedError,
+    Reason,
+    forecast,
+    memo,
+    requires,
+    run_report,
+    task,
+)
 
 _given: dict[str, Any] = {}
 
@@ -216,9 +227,9 @@ def test_a_plan_counts_what_would_be_computed_loaded_and_skipped() -> None:
     choose(6, 3).run(executor="serial")
     warm = choose(6, 3).plan()
     choose(5, 3).clear()
-    plan = choose(6, 3).plan()
+    cleared = choose(6, 3).plan()
     assert (0, 1, 14) == (len(warm.compute), warm.loaded, warm.skipped)
-    assert (1, 1, 3, 10) == (len(plan.compute), len(plan.maybe), plan.loaded, plan.skipped)
+    assert (1, 1, 3, 10) == (len(cleared.compute), len(cleared.maybe), cleared.loaded, cleared.skipped)
 
 
 def test_a_plan_knows_how_long_things_took() -> None:
@@ -234,6 +245,56 @@ def test_a_plan_knows_how_long_things_took() -> None:
     none_left = summed("y").plan()
     assert (3, 0.0, 0, 2) == (first.unknown, first.seconds, one_left.unknown, none_left.unknown)
     assert (pytest.approx(own + took["b"]), pytest.approx(own)) == (one_left.seconds, none_left.seconds)
+
+
+def test_a_plan_of_several_instances_is_that_of_one_run() -> None:
+    """What they share counts once; what was asked for is loaded, whatever else reads it."""
+    source("a").run(executor="serial")
+    found = forecast({"x": [doubled(source("a")), source("a")], "y": (source("b"), source("b"))})
+    assert {doubled(source("a")): Cue.MISSING, source("b"): Cue.MISSING} == {
+        instance: reason.cue for instance, reason in found.compute.items()
+    }
+    assert (1, 0, 1, 0) == (found.loaded, found.skipped, forecast(source("a")).loaded, len(forecast([]).compute))
+
+
+def test_a_plan_of_something_else_is_refused() -> None:
+    """The text is that of `run`, with the function's own name."""
+    with pytest.raises(TypeError, match=r"^forecast\(\) takes task instances, .*; int is none"):
+        forecast([source("a"), 3])
+
+
+def test_a_plan_has_the_options_of_a_run() -> None:
+    """A forced run's plan computes what has a fresh result."""
+    source("a").run(executor="serial")
+    assert [Cue.FORCED] == [reason.cue for reason in forecast([source("a")], force=True).compute.values()]
+
+
+# --- accepting -------------------------------------------------------------------------------------------
+
+
+def test_changes_are_what_accept_accepts() -> None:
+    """Asking changes nothing; after `accept` there is nothing left."""
+    scaled(1)(7).run(executor="serial")
+    scaled(2)(8).run(executor="serial")
+    present = scaled(3)
+    last, every = present.changes(), present.changes(every=True)
+    assert (1, 2, True) == (len(last), len(every), "n * 2" in last[0].before)
+    assert last == present.accept()
+    assert [change for change in every if "n * 1" in change.before] == present.accept(every=True)
+    assert [] == present.changes(every=True)
+
+
+def test_changes_since_code_that_is_not_on_record() -> None:
+    """Where the old code is unknown, all of the present code is what would be accepted."""
+    scaled(1)(7).run(executor="serial")
+    (folder,) = Path().resolve().glob("**/lab.scaled")
+    with sqlite3.connect(folder / "cache.db") as connection:
+        assert connection.execute("DELETE FROM Cache WHERE key LIKE 'record:code:%'").rowcount > 0
+    connection.close()
+    (change,) = scaled(2).changes()
+    assert ("", True) == (change.before, "n * 2" in change.after)
+    assert [change] == scaled(2).accept()
+    assert [] == scaled(2).changes()
 
 
 # --- forced runs -----------------------------------------------------------------------------------------
@@ -286,6 +347,34 @@ def test_lineage_of_a_value_whose_upstream_was_made_anew() -> None:
     assert (False, None, []) == (above.is_kept, above.stored_at, above.upstream())
     assert "no longer kept" in str(instance.lineage())
     assert source("a").lineage().downstream() == []
+
+
+def test_lineage_as_text_goes_as_far_up_as_asked() -> None:
+    """`str` is one step; each further step is indented once more."""
+    instance = doubled(doubled(source("a")))
+    instance.run(executor="serial")
+    lineage = instance.lineage()
+    indents = [[len(line) - len(line.lstrip()) for line in lineage.describe(depth).splitlines()] for depth in range(4)]
+    assert [[0], [0, 2], [0, 2, 4], [0, 2, 4]] == indents
+    assert str(lineage) == lineage.describe()
+
+
+def test_lineage_as_text_tells_once_what_comes_up_again() -> None:
+    """A graph with many ways up has few lines."""
+    choose(12, 6).run(executor="serial")
+    lines = choose(12, 6).lineage().describe(12).splitlines()
+    calls = {line.partition("from ")[2].partition(":")[0] for line in lines[1:]}
+    assert len(calls) == len({(n, k) for n in range(1, 12) for k in range(7) if 0 <= k <= n and n - k <= 6})
+    assert len(lines) < 2 * len(calls)
+
+
+def test_lineage_as_text_goes_on_where_there_are_steps_left() -> None:
+    """What was the last step on one way up is followed on a shorter one."""
+    short = doubled(source("a"))
+    total([doubled(short), short]).run(executor="serial")
+    lines = total([doubled(short), short]).lineage().describe(2).splitlines()
+    assert [0, 2, 4, 2, 4] == [len(line) - len(line.lstrip()) for line in lines]
+    assert "source(name='a'): " in lines[-1]
 
 
 def test_lineage_of_nothing() -> None:

@@ -1,0 +1,461 @@
+"""The command `checkpoint`: in this process for what it says, in real ones between edits of real files."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from programs import choose, square, total
+from projects import write
+
+import checkpoint
+from checkpoint.cli import main
+
+PACKAGE = Path(checkpoint.__file__).parent.parent
+REFERENCE = (PACKAGE / "docs" / "reference.md").read_text(encoding="utf-8")
+
+TRAIN = """
+import shapes
+from checkpoint import memo, run_report
+
+
+@memo
+def load(fold: int) -> int:
+    return fold
+
+
+@memo
+def fit(data: int) -> int:
+    return shapes.scaled(data)
+
+
+class Model:
+    @memo
+    def score(value: int) -> int:
+        return value
+
+
+if __name__ == "__main__":
+    report = run_report([fit(load(fold)) for fold in range(3)], executor="serial")
+    print(report.value, report.computed, report.hit)
+"""
+SHAPES = "def scaled(x):\n    return x * 2\n"
+EDITED = "def scaled(x):\n    return x + x + 0\n"
+#: A task that requires one whose body fails, and code that fails elsewhere.
+FAULTY = """
+from checkpoint import requires, task
+
+
+def check(number):
+    raise ValueError(f"{number} is too much")
+
+
+@task
+def inner(number):
+    check(number)
+
+
+@task
+def outer(number):
+    @requires(inner(number))
+    def run_task(value):
+        return value
+
+    return run_task
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what a command imports."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name in ("train", "shapes", "faulty", "broken", "lacking", "leaving", "package") or "." in name:
+            sys.modules.pop(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Write a script, a helper of it and a faulty module into the current folder."""
+    write(tmp_path, {"train.py": TRAIN, "shapes.py": SHAPES, "faulty.py": FAULTY})
+    return tmp_path
+
+
+def ask(*arguments: str, answer: str | None = None) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, list(arguments), input=answer)
+
+
+def said(*arguments: str) -> str:
+    """Run the command in this process and return what it prints; it must succeed and print no error."""
+    result = ask(*arguments)
+    assert (0, "") == (result.exit_code, result.stderr)
+    return result.stdout
+
+
+def python(*arguments: str, folder: Path, answer: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, in a process of its own, with its cache there."""
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+    del environment["CP_CACHE_DIR"]
+    command = [sys.executable, "-W", "error", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, input=answer, capture_output=True, text=True, timeout=120
+    )
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield every command below the group, with its words."""
+    pending: list[tuple[str, click.Command]] = [("checkpoint", main)]
+    while pending:
+        words, command = pending.pop()
+        yield words, command
+        if isinstance(command, click.Group):
+            pending.extend((f"{words} {name}", below) for name, below in command.commands.items())
+
+
+# --- plan ------------------------------------------------------------------------------------------------
+
+
+def test_plan_counts_and_names_what_would_be_computed() -> None:
+    """The summary is the forecast's; each instance has a line with its reason."""
+    choose(3, 2).run(executor="serial")
+    choose(2, 2).clear()
+    expected = str(checkpoint.forecast(choose(3, 2)))
+    assert expected.startswith("1 to compute, 1 to compute after these, ")
+    summary, _, lines = said("plan", "programs:choose(3, 2)").partition("\n\n")
+    assert expected == summary
+    first, second = lines.splitlines()
+    assert first.startswith("choose(n=2, k=2): cleared ")
+    assert second == "choose(n=3, k=2): upstream to be computed"
+
+
+def test_plan_of_nothing_to_do_is_its_summary() -> None:
+    """Where all is fresh there are no lines."""
+    square(1).run(executor="serial")
+    assert f"{square(1).plan()}\n" == said("plan", "programs:square(1)")
+
+
+@pytest.mark.parametrize(
+    ("target", "count"),
+    [("[square(n) for n in range(3)]", 3), ("{'a': square(1), 'b': (square(2), square(1))}", 2), ("[]", 0)],
+)
+def test_plan_takes_instances_in_any_nesting(target: str, count: int) -> None:
+    """Lists, tuples and dicts are one run, in which each instance counts once."""
+    assert said("plan", f"programs:{target}").startswith(f"{count} to compute, ")
+
+
+def test_plan_shows_some_of_many() -> None:
+    """More than twenty instances are shown if they are asked for."""
+    target = "programs:total([square(n) for n in range(30)])"
+    some, every = said("plan", target).splitlines(), said("plan", target, "--all").splitlines()
+    assert "and 11 more; --all shows them" == some[-1]
+    assert every[: len(some) - 1] == some[:-1]
+    assert len(every) - len(some) + 1 == 11
+    assert total.name not in str(checkpoint.run_report([]).counts)
+
+
+def test_nothing_is_run_or_made(store: Path) -> None:
+    """Asking creates no store and computes nothing."""
+    for command in ("plan", "why"):
+        said(command, "programs:fail('x')")
+    assert not store.exists()
+
+
+# --- why -------------------------------------------------------------------------------------------------
+
+
+def test_why_is_the_text_of_each_reason() -> None:
+    """Each instance of the target has its own."""
+    square(1).run(executor="serial")
+    expected = f"{square(1).why()}\n{square(2).why()}\n"
+    assert expected == said("why", "programs:[square(1), square(2)]")
+
+
+def test_on_change_is_that_of_the_run(project: Path) -> None:
+    """With "rerun" an edit is a reason to compute, with "warn" it is told of a fresh result."""
+    assert "[0, 2, 4] 6 0\n" == python("train.py", folder=project).stdout
+    write(project, {"shapes.py": EDITED})
+    by_policy = {
+        policy: (
+            said("why", "train.py:fit(load(1))", "--store", ".cache", "--on-change", policy).split(",")[0],
+            said("plan", "train:fit(load(1))", "--store", ".cache", "--on-change", policy).split(",")[0],
+        )
+        for policy in ("warn", "rerun", "ignore")
+    }
+    fresh = ("fit(data=load(...)): fresh", "0 to compute")
+    assert {
+        "warn": fresh,
+        "rerun": ("fit(data=load(...)): code changed", "1 to compute"),
+        "ignore": fresh,
+    } == by_policy
+
+
+# --- lineage ---------------------------------------------------------------------------------------------
+
+
+def test_lineage_is_the_text_of_each() -> None:
+    """By default one step up, as `str` has it."""
+    target = total([square(1), square(2)])
+    target.run(executor="serial")
+    expected = f"{target.lineage()}\n{square(1).lineage()}\n"
+    assert expected == said("lineage", "programs:[total([square(1), square(2)]), square(1)]")
+
+
+def test_lineage_goes_as_far_up_as_asked() -> None:
+    """Each step is indented once more; what came up before is not told again."""
+    choose(4, 2).run(executor="serial")
+    lines = {
+        depth: [line.partition(": ")[0].replace("programs.", "") for line in text.splitlines()]
+        for depth in (0, 2, 9)
+        for text in [said("lineage", "programs:choose(4, 2)", "--depth", str(depth))]
+    }
+    assert ["choose(k=2, n=4)"] == lines[0]
+    assert lines[2] == [
+        "choose(k=2, n=4)",
+        "  from choose(k=1, n=3)",
+        "    from choose(k=0, n=2)",
+        "    from choose(k=1, n=2)",
+        "  from choose(k=2, n=3)",
+        "    from choose(k=1, n=2)",
+        "    from choose(k=2, n=2)",
+    ]
+    assert lines[9] == [*lines[2][:4], "      from choose(k=0, n=1)", "      from choose(k=1, n=1)", *lines[2][4:]]
+    assert said("lineage", "programs:choose(4, 2)", "--depth", "9").count(", as above\n") == 1
+
+
+def test_lineage_of_what_is_not_there() -> None:
+    """Nothing found is exit code 1; what is there is shown all the same."""
+    square(1).run(executor="serial")
+    result = ask("lineage", "programs:[square(2), square(1)]")
+    assert (1, f"{square(1).lineage()}\n") == (result.exit_code, result.stdout)
+    assert result.stderr == "Error: square(x=2) has no result in the store; compute it with .run()\n"
+
+
+# --- accept ----------------------------------------------------------------------------------------------
+
+
+def edit(project: Path, text: str = EDITED) -> None:
+    """Run the program, and edit its helper."""
+    done = python("train.py", folder=project)
+    assert "" == done.stderr
+    write(project, {"shapes.py": text})
+
+
+def test_accept_asks(project: Path) -> None:
+    """A yes accepts, and then there is nothing left."""
+    edit(project)
+    result = ask("accept", "train", "--store", ".cache", answer="y\n")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("train.fit:\n  --- shapes.scaled (before)\n  +++ shapes.scaled (now)\n")
+    assert "\n  -    return x * 2\n  +    return x + x + 0\nAccept these edits" in result.stdout
+    assert result.stdout.endswith("accepted for train.fit\n")
+    again = ask("accept", "train", "--store", ".cache", answer="y\n")
+    expected = "nothing to accept: all results of train.load, train.fit, train.Model.score count as made by the present"
+    assert (1, f"{expected} code\n") == (again.exit_code, again.stdout)
+
+
+@pytest.mark.parametrize("answer", ["n\n", ""], ids=["no", "nobody there"])
+def test_accept_does_nothing_without_a_yes(project: Path, answer: str) -> None:
+    """A no is exit code 1 and leaves all as it was."""
+    edit(project)
+    results = [ask("accept", "train:fit", "--store", ".cache", answer=answer) for _ in range(2)]
+    assert [1, 1] == [result.exit_code for result in results]
+    assert "--- shapes.scaled (before)" in results[1].stdout
+
+
+def test_accept_takes_several_tasks_and_scripts(project: Path) -> None:
+    """A task by name, one in a class, and all of a script; only those with edits are accepted."""
+    edit(project)
+    result = ask("accept", "train.py:Model.score", "train.py:load", "train.py", "--store", ".cache", "--yes")
+    assert (0, "accepted for train.fit") == (result.exit_code, result.stdout.splitlines()[-1])
+
+
+def test_accept_every_reaches_further_back(project: Path) -> None:
+    """`--every` accepts the code of all entries, else it is that of the newest one alone."""
+    edit(project, SHAPES.replace("* 2", "* 3"))
+    (project / "train.py").write_text(TRAIN.replace("range(3)", "range(9)"))
+    python("-W", "ignore", "train.py", folder=project)
+    write(project, {"shapes.py": EDITED})
+    last = ask("accept", "train:fit", "--store", ".cache", answer="n\n").stdout
+    every = ask("accept", "train:fit", "--store", ".cache", "--every", "--yes").stdout
+    assert ([False, True], [True, True]) == tuple(
+        [f"-    return x * {factor}\n" in text for factor in (2, 3)] for text in (last, every)
+    )
+    assert ask("accept", "train:fit", "--store", ".cache", "--every").exit_code == 1
+
+
+# --- targets ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("train", "name instances as module:expression or script.py:expression, such as 'train:fit(fold=3)'"),
+        ("a b:c", "'a b' is neither the name of a module nor the path of a script"),
+        ("nowhere:f(1)", "there is no module 'nowhere' in '{here}'; go to the folder that has it, or "),
+        ("train.nowhere:f(1)", "there is no module 'train.nowhere' in '{here}'; "),
+        ("nowhere/train.py:f(1)", "there is no file '{here}/nowhere/train.py'"),
+        ("types.py:f(1)", "the name 'types' belongs to "),
+        ("broken:f(1)", "SyntaxError: "),
+        ("train:fit(", "SyntaxError: "),
+        ("train:nowhere(1)", "NameError: name 'nowhere' is not defined"),
+        ("train:fit(fold=1)", "TypeError: train.fit("),
+        ("train:fit(object())", "cannot make a key of argument 'data' of train.fit("),
+        ("train:fit", "the expression must give task instances, or lists, tuples and dicts of them; Task 'fit' is "),
+        (
+            "train:[fit(1), {'a': 2}]",
+            "the expression must give task instances, or lists, tuples and dicts of them; int ",
+        ),
+    ],
+)
+def test_a_bad_target_is_one_line_that_says_what_to_do(project: Path, target: str, problem: str) -> None:
+    """The line begins with the target; the exit code is 2."""
+    write(project, {"broken.py": "def f(:\n", "types.py": TRAIN})
+    result = ask("plan", target)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith(f"Error: {target!r}: {problem.format(here=os.getcwd())}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("tasks", "problem"),
+    [
+        ("train:nowhere", "there is no task 'nowhere'; train has load, fit, Model.score"),
+        ("train:fit(1)", "there is no task 'fit(1)'; train has load, fit, Model.score"),
+        ("train:Model", "type 'Model' is no task; train has load, fit, Model.score"),
+        ("shapes", "no task is defined in shapes; name a task as shapes:name"),
+        ("shapes:scaled", "function 'scaled' is no task; shapes has no tasks"),
+    ],
+)
+def test_a_bad_task_is_one_line_that_says_what_there_is(project: Path, tasks: str, problem: str) -> None:
+    """Tasks are looked up by name; the exit code is 2."""
+    result = ask("accept", tasks)
+    assert (2, "", f"Error: {tasks!r}: {problem}\n") == (result.exit_code, result.stdout, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("target", "exit_code", "frames"),
+    [
+        ("faulty:inner(5)", 2, ["inner", "check"]),
+        ("faulty:outer(5)", 1, ["inner", "check"]),
+        ("faulty:check(5)", 2, ["check"]),
+        ("lacking:f(5)", 2, ["<module>"]),
+        ("leaving:f(5)", 2, ["<module>"]),
+    ],
+)
+def test_an_exception_of_the_users_code_shows_the_users_code(
+    project: Path, target: str, exit_code: int, frames: list[str]
+) -> None:
+    """Of the traceback, only frames in files of the user's are shown."""
+    write(project, {"lacking.py": "import nowhere\n", "leaving.py": "raise SystemExit(3)\n"})
+    result = ask("plan", target)
+    assert (exit_code, "") == (result.exit_code, result.stdout)
+    found = [line.strip().split(", ") for line in result.stderr.splitlines() if line.startswith("  File ")]
+    assert frames == [name.removeprefix("in ") for _, _, name in found]
+    assert all(file.startswith(f'File "{project}') for file, _, _ in found)
+    assert result.stderr.endswith(f"\nError: {target!r}: failed in your code, as shown above\n")
+
+
+def test_a_store_that_cannot_be_read_is_one_line(project: Path) -> None:
+    """What is said is the error's own text."""
+    folder = project / ".cache" / "checkpoint" / square.name
+    folder.mkdir(parents=True)
+    (folder / "cache.db").write_bytes(b"this is no database" * 100)
+    result = ask("plan", "programs:square(1)", "--store", ".cache")
+    assert (1, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith(f"Error: 'programs:square(1)': store in '{folder}' failed: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("store", ["s3://bucket", ""])
+def test_a_bad_store_is_a_usage_error(store: str) -> None:
+    """The option is named; the exit code is 2."""
+    result = ask("plan", "programs:square(1)", "--store", store)
+    assert result.exit_code == 2
+    assert "Invalid value for '--store': " in result.stderr
+
+
+def test_the_store_option_holds_for_one_command(store: Path, tmp_path: Path) -> None:
+    """Another store than the current one is looked at, and only then."""
+    square(1).run(executor="serial", store=tmp_path / "other")
+    texts = [said("why", "programs:square(1)", *options) for options in ([], ["--store", "other"], [])]
+    assert [False, True, False] == [": fresh" in text for text in texts]
+
+
+# --- processes -------------------------------------------------------------------------------------------
+
+
+def test_a_script_is_edited_asked_about_and_accepted(project: Path) -> None:
+    """The helper's edit is shown, and once it is accepted the next run neither computes nor warns."""
+    run = [python("train.py", folder=project)]
+    assert "0 to compute, " in python("-m", "checkpoint", "plan", "train.py:fit(load(1))", folder=project).stdout
+    write(project, {"shapes.py": EDITED})
+    why = python("-m", "checkpoint", "why", "train.py:fit(load(1))", folder=project)
+    accept = python("-m", "checkpoint", "accept", "train.py", folder=project, answer="y\n")
+    run.append(python("train.py", folder=project))
+    assert ["[0, 2, 4] 6 0\n", "[0, 2, 4] 0 6\n"] == [done.stdout for done in run]
+    assert ["", ""] == [done.stderr for done in (why, run[1])]
+    assert "  -    return x * 2\n  +    return x + x + 0\n" in why.stdout
+    assert (0, "accepted for train.fit\n") == (accept.returncode, accept.stdout[-23:])
+
+
+def test_a_module_in_a_package_is_found_from_its_folder(tmp_path: Path) -> None:
+    """The current folder comes first, and a script elsewhere finds the modules beside it."""
+    write(tmp_path, {"package/__init__.py": "", "package/tasks.py": TRAIN.replace("import shapes", "shapes = None")})
+    write(tmp_path, {"study/train.py": TRAIN, "study/shapes.py": SHAPES})
+    for target in ("package.tasks:fit(load(1))", "study/train.py:fit(load(1))"):
+        done = python("-m", "checkpoint", "why", target, folder=tmp_path)
+        assert ("", "fit(data=load(...)): upstream to be computed\n  load(fold=1)\n") == (done.stderr, done.stdout)
+
+
+def test_the_installed_script_finds_modules_in_the_current_folder(project: Path) -> None:
+    """The script that an installer writes starts in a folder of its own; it does the same."""
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE / "setup.cfg")
+    name, module, function = re.split(" = |:", setup["options.entry_points"]["console_scripts"].strip())
+    write(project, {f"bin/{name}": f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"})
+    done = python(f"bin/{name}", "why", "train:load(1)", folder=project)
+    bad = python(f"bin/{name}", "why", "train:load", folder=project)
+    assert ("", "load(fold=1): no entry\n", 2) == (done.stderr, done.stdout, bad.returncode)
+    assert python(f"bin/{name}", folder=project).stderr.startswith(f"Usage: {name} [OPTIONS] COMMAND")
+
+
+def test_the_main_block_of_a_script_does_not_run(project: Path) -> None:
+    """Naming a script imports it."""
+    assert "load(fold=1): no entry\n" == python("-m", "checkpoint", "why", "train.py:load(1)", folder=project).stdout
+
+
+# --- help ------------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_the_packages() -> None:
+    """`--version` tells it."""
+    assert f"checkpoint, version {checkpoint.__version__}\n" == said("--version")
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])
+def test_every_command_has_help_with_an_example(words: str, command: click.Command) -> None:
+    """Each option has a text, and the lines fit into 80 columns."""
+    text = said(*words.split()[1:], "--help")
+    assert "Example" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])
+def test_the_reference_names_every_command_and_option(words: str, command: click.Command) -> None:
+    """docs/reference.md has a row for each."""
+    section = REFERENCE.partition("## On the command line")[2].partition("\n## ")[0]
+    names = [name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts]
+    assert [name for name in [words, *names] if f"`{name}" not in section] == []
