@@ -6,6 +6,7 @@ import os
 import threading
 from pathlib import Path
 
+from checkpoint import File, task_directory
 from checkpoint.flows.pipeline import Stage
 
 ran: list[str] = []
@@ -44,6 +45,18 @@ def scale(number: int, by: int = 3) -> int:
 @Stage.wrap()
 def process_of(_: int) -> int:
     return os.getpid()
+
+
+@Stage.wrap()
+def filed(text: str) -> File:
+    path = task_directory() / "text.txt"
+    path.write_text(text)
+    return File(path)
+
+
+@Stage.wrap()
+def content(file: File) -> str:
+    return file.path.read_text()
 
 
 @Stage.wrap()

@@ -123,6 +123,7 @@ def test_a_direct_call_calls_the_function(store: Path, capsys: pytest.CaptureFix
     assert not store.exists()
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 @pytest.mark.parametrize(
     "function",
     [lambda: 1, functools.partial(max, 1, 2), [].__len__, type("Odd", (), {"__call__": lambda self: 1})()],
@@ -657,6 +658,81 @@ def test_a_missing_input_does_not_excuse_a_stale_one(tmp_path: Path, store: Path
     assert 11 == pipeline(ALWAYS)
 
 
+def test_results_of_earlier_inputs_are_found_again(tmp_path: Path, ran: list[str], store: Path) -> None:
+    """When an input is again what it was, what was computed from it then is loaded, whatever came between. [C17]"""
+    number = tmp_path / "number"
+
+    @Stage.wrap()
+    def read() -> int:
+        return int(number.read_text())
+
+    pipeline = (read >> double, ten) >> add
+    found = []
+    for text in ("1", "5", "1"):
+        number.write_text(text)
+        Pipeline(read)()
+        found.append(pipeline(ALWAYS))
+    assert ([12, 20, 12], Counter(double=2, add=2, ten=1)) == (found, Counter(ran))
+    ten.clear()
+    assert ((("add",), 12), Counter(double=2, add=2, ten=1)) == (
+        (pipeline.plan(ALWAYS).load, pipeline(ALWAYS)),
+        Counter(ran),
+    )
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_what_is_not_kept_does_not_run_below_an_equal_result(
+    executor: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `store=False` as well, what is below a stage that gives the same bytes again is loaded. [C15, C17]"""
+    number = tmp_path / "number"
+
+    @Stage.wrap()
+    def read() -> int:
+        return int(number.read_text())
+
+    square = Stage.wrap(name="square")(lambda found: found * found)
+    pipeline = read >> square >> double >> scale
+    number.write_text("3")
+    assert 54 == pipeline()
+    number.write_text("-3")
+    Pipeline(read)()
+    told(capsys)
+    assert 54 == pipeline(load=[read, square, "double"], store=False, executor=executor, max_workers=2)
+    assert [
+        "[read] loaded",
+        "[square] no stored result",
+        "[square] running",
+        "[square] done, not stored,",
+        "[double] loaded",
+        "[scale] running",
+        "[scale] done, not stored,",
+    ] == told(capsys)
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_files_of_what_is_not_kept_are_not_kept(executor: str, store: Path) -> None:
+    """A run with `store=False` writes to folders of its own, and reads those of what it loads. [C15]"""
+    pipeline = Pipeline(stages.filed.bind(text="kept"))
+    read = pipeline >> stages.content
+    assert "kept" == read()
+    assert ("kept", "kept") == tuple(
+        read(load=load, store=False, executor=executor, max_workers=2) for load in (["filed"], False)
+    )
+    assert ["kept"] == [file.read_text() for file in store.rglob("text.txt")]
+
+
+def test_a_result_whose_file_changed_is_not_loaded(store: Path, ran: list[str]) -> None:
+    """A `File` that a stage returned is part of its result. [C31]"""
+    pipeline = Pipeline(stages.filed.bind(text="kept"))
+    pipeline()
+    (file,) = store.rglob("text.txt")
+    assert ((), ("filed(text='kept')",)) == (pipeline.plan(ALWAYS).run, pipeline.plan(ALWAYS).load)
+    file.write_text("other")
+    assert ("filed(text='kept')",) == pipeline.plan(ALWAYS).run
+    assert "kept" == (pipeline >> stages.content)(ALWAYS)
+
+
 def test_what_is_below_an_equal_result_does_not_run(tmp_path: Path, ran: list[str]) -> None:
     """A stage that has to run again and gives the same bytes leaves what is below it as it is. [C17]"""
     number = tmp_path / "number"
@@ -707,6 +783,7 @@ def test_nan_survives() -> None:
     assert "[nan]" == repr(pipeline(ALWAYS)) == repr(pipeline(ALWAYS))
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 @pytest.mark.parametrize("value", [(1, (2,)), {1: "a", None: 2}, Counter("abc"), {1, 2}, b"\x80", Path("a")], ids=repr)
 def test_what_json_would_change_survives_as_well(value: Any) -> None:
     """A tuple stays a tuple, a number stays a key, a Counter a Counter: in the first run and when loaded. [C10]"""
@@ -833,6 +910,14 @@ def test_a_shared_part_runs_once(ran: list[str]) -> None:
     assert {"one": 1, "add": 11} == Counter(ran)
 
 
+def test_two_spellings_of_a_call_are_one(ran: list[str], store: Path) -> None:
+    """A constant that is the default makes no other call; what one of them says of loading and keeping holds. [C29]"""
+    pipeline = (one >> scale, one >> scale.bind(by=3)) >> add
+    assert (6, {"scale": 1}) == (pipeline(store=[scale.bind(by=3)]), entries(store))
+    assert (6, ["one", "scale", "add", "add"]) == (pipeline(load=[scale.bind(by=3)]), ran)
+
+
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_a_result_that_cannot_be_kept_is_an_error_that_leaves_nothing(store: Path, ran: list[str]) -> None:
     """The error names the stage and what to do; the next run works. [C30]"""
     things: list[Any] = [threading.Lock(), 7]
@@ -849,6 +934,7 @@ def test_a_result_that_cannot_be_kept_is_an_error_that_leaves_nothing(store: Pat
     assert ["one", "odd", "odd", "double"] == ran
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.UnseenCodeWarning")
 def test_a_result_that_cannot_be_kept_leaves_the_old_one(store: Path) -> None:
     """A failing attempt does not touch what is kept. [C30]"""
     things: list[Any] = [7, threading.Lock()]
@@ -923,7 +1009,9 @@ def test_changed_code_is_reported_when_results_are_loaded(
     pipeline = made(EDITED.format(*edit)).pipeline
     config = Config(load=True, dir=folder)
     assert 2 == pipeline(config, on_change="ignore")
-    with pytest.warns(CodeChangedWarning, match=f"the code of stage {name} .*rerun") as warned:
+    with pytest.warns(
+        CodeChangedWarning, match=f"the code of program.{name} changed .* like {name} were .*rerun"
+    ) as warned:
         assert 2 == pipeline(config)
     assert [__file__] == [each.filename for each in warned]
     assert (2, rerun, rerun) == (
@@ -931,6 +1019,30 @@ def test_changed_code_is_reported_when_results_are_loaded(
         pipeline(config, on_change="rerun"),
         pipeline(config, on_change="rerun"),
     )
+
+
+def test_an_accepted_edit_is_no_change(tmp_path: Path) -> None:
+    """After `stage.accept()` what is kept counts as made by the present code, and the other way round. [C34]"""
+    folder = tmp_path / "dir"
+    assert 2 == made(EDITED.format(1, 1)).pipeline(dir=folder)
+    module = made(EDITED.format(100, 1))
+    with checkpoint.open_store(folder):
+        (change,) = module.first.changes()
+        assert [change] == module.first.accept()
+        assert [] == module.first.changes()
+    assert (2, 2) == (module.pipeline(load=True, dir=folder), module.pipeline(ALWAYS, dir=folder, on_change="rerun"))
+    assert 2 == made(EDITED.format(1, 1)).pipeline(ALWAYS, dir=folder, on_change="rerun")
+
+
+def test_where_changed_code_reruns_a_missing_input_counts_as_changed(tmp_path: Path) -> None:
+    """What was computed from a result that is gone may be of its older code, so it is not loaded then. [C34]"""
+    folder = tmp_path / "dir"
+    assert 2 == made(EDITED.format(1, 1)).pipeline(dir=folder)
+    module = made(EDITED.format(100, 1))
+    with checkpoint.open_store(folder):
+        module.first.clear()
+    assert 2 == module.pipeline(ALWAYS, dir=folder)
+    assert 101 == module.pipeline(ALWAYS, dir=folder, on_change="rerun")
 
 
 def test_the_environment_says_what_changed_code_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1058,14 +1170,13 @@ def test_async_functions_are_stages() -> None:
 
 def test_a_pipeline_inside_a_stage_keeps_its_own_results(ran: list[str]) -> None:
     """A stage may run a pipeline: it loads and keeps as it would outside. [C15]"""
-    inner = one >> double
 
     @Stage.wrap()
     def outer() -> int:
-        return int(inner(ALWAYS)) + 1
+        return int((one >> double)(ALWAYS)) + 1
 
     assert (3, 3) == (Pipeline(outer)(store=False), Pipeline(outer)())
-    assert 2 == inner(ALWAYS)
+    assert 2 == (one >> double)(ALWAYS)
     assert ["one", "double"] == ran
 
 

@@ -4,7 +4,7 @@
 
 Must not know: stages beyond their names, stores.
 
-Next: flows/pipeline/selective.py
+Next: flows/pipeline/overlay.py
 """
 
 from __future__ import annotations

@@ -6,16 +6,17 @@
 
 Must not know: stores, how a stage is run.
 
-Next: flows/pipeline/running.py
+Next: flows/pipeline/call.py
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
-from typing import Any, final
+from typing import final
 
 from checkpoint.events import Event, EventKind
+from checkpoint.graph import Instance
 
 __all__ = ["Lines"]
 
@@ -34,21 +35,19 @@ class Lines:
     """An observer that writes to standard error.
 
     Args:
-        missing: the calls that were to be loaded and have no result that can be.
         unkept: names of the tasks whose results are not kept.
     """
 
-    def __init__(self, missing: Collection[Any], unkept: Collection[str]) -> None:
-        self._missing = set(missing)
+    def __init__(self, unkept: Collection[str]) -> None:
         self._unkept = unkept
-        self._running: set[Any] = set()
+        self._running: set[Instance] = set()
 
     def begin(self, counts: Mapping[str, int]) -> None:
         """Do nothing: each stage speaks for itself."""
 
     def notify(self, event: Event) -> None:
         """Write what happened to a stage."""
-        call: Any = event.instance
+        call: Instance = event.instance
         if event.kind is EventKind.REQUEUED:
             return  # the kernel's own business: the stage is still to be run
         if event.kind is EventKind.STARTED:
@@ -59,11 +58,11 @@ class Lines:
         else:
             _write(call, _TEXTS[event.kind].format(seconds=event.seconds))
 
-    def _start(self, call: Any) -> None:
+    def _start(self, call: Instance) -> None:
         if call in self._running:
             return
         self._running.add(call)
-        if call in self._missing:
+        if not call.is_forced:
             _write(call, "no stored result")
         _write(call, "running")
 
@@ -74,6 +73,6 @@ class Lines:
         """Do nothing: the last stage's line is the last."""
 
 
-def _write(call: Any, text: str) -> None:
+def _write(call: Instance, text: str) -> None:
     if sys.stderr is not None:  # a program without a console has none
         sys.stderr.write(f"[{call!r}] {text}\n")

@@ -14,17 +14,19 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self, Unpack, final
+from typing import Any, Self, Unpack, final
 
 from checkpoint.codec import dump_by_value
 from checkpoint.decorators import memo
 from checkpoint.errors import name_of
+from checkpoint.fingerprint import Change
 from checkpoint.flows.pipeline import function, running
+from checkpoint.flows.pipeline.call import StageCall
 from checkpoint.flows.pipeline.config import Config, codec_named, is_selected
 from checkpoint.flows.pipeline.drawing import described, flowchart, shortened
-from checkpoint.flows.pipeline.running import StagePlan, Step
+from checkpoint.flows.pipeline.running import StagePlan
 from checkpoint.keys import encode, snapshot
 from checkpoint.options import TaskSettings
 from checkpoint.runs import RunReport
@@ -34,13 +36,12 @@ __all__ = ["Pipeline", "Stage"]
 
 
 @final
+@dataclass(frozen=True, eq=False, repr=False, init=False, slots=True, weakref_slot=True)
 class Stage:
     """A function as a part of pipelines; made by `@Stage.wrap()`. Equal where function, name and constants are.
 
     Calling it calls the function, as if it were not decorated: nothing is looked up, kept or reported.
     """
-
-    __slots__ = ("__weakref__", "_constants_text", "_settings", "_signature", "_tasks", "constants", "func", "name")
 
     #: The function itself.
     func: Callable[..., Any]
@@ -121,11 +122,22 @@ class Stage:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.func(*args, **{**snapshot(dict(self.constants)), **kwargs})
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise dataclasses.FrozenInstanceError(f"{self!r} is immutable; its {name} cannot be set")
+    # --- what is kept ---
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise dataclasses.FrozenInstanceError(f"{self!r} is immutable; its {name} cannot be deleted")
+    def changes(self, *, every: bool = False) -> list[Change]:
+        """Return what `accept` would accept; see `Task.changes`."""
+        return self.task(Config()).changes(every=every)
+
+    def accept(self, *, every: bool = False) -> list[Change]:
+        """Declare, for the current store, that the last edit of the function changed no result; see `Task.accept`.
+
+        For the store of `Config(dir=...)` call it in `with checkpoint.open_store(dir):`.
+        """
+        return self.task(Config()).accept(every=every)
+
+    def clear(self) -> None:
+        """Discard all results of this stage in the current store, those with other constants as well."""
+        self.task(Config()).clear()
 
     # --- joining ---
 
@@ -213,18 +225,16 @@ class Stage:
             self._tasks[variant] = memo(**settings)(plain)
         return self._tasks[variant]
 
-    def step(self, inputs: tuple[int, ...], config: Config) -> Step:
-        """Return this stage as a step of a run."""
+    def call_on(self, above: Sequence[StageCall], config: Config) -> StageCall:
+        """Return this stage at one place of a pipeline: on the results of other calls, as a Config says."""
         names = (self, self._bound({}), self.func, self.name)
-        return Step(
+        return StageCall(
+            self.label,
+            self.task(config)(*above, **self.constants),
+            above,
             names=names,
-            label=self.label,
-            task=self.task(config),
-            constants=self.constants,
-            inputs=inputs,
             is_to_load=is_selected(config.load, names),
             is_kept=is_selected(config.store, names),
-            on_change=self._settings.get("on_change"),
         )
 
 
@@ -301,12 +311,12 @@ class Pipeline:
     def report(self, cfg: Config | None = None, **options: Any) -> RunReport[Any]:
         """Do the same and return a `RunReport`; its `value` is the result, or raises what a stage raised."""
         config = _config_of(cfg, options)
-        return running.report(self._steps(config), config)
+        return running.report(self._calls(config), config)
 
     def plan(self, cfg: Config | None = None, **options: Any) -> StagePlan:
         """Tell what a call would run and what it would load; runs nothing, reads no results."""
         config = _config_of(cfg, options)
-        return running.plan(self._steps(config), config)
+        return running.plan(self._calls(config), config)
 
     def draw(self) -> str:
         """Return the pipeline as a Mermaid flowchart, each distinct part once."""
@@ -355,10 +365,18 @@ class Pipeline:
             places[id(part)] = known[content]
         return flat
 
-    def _steps(self, config: Config) -> list[Step]:
+    def _calls(self, config: Config) -> list[StageCall]:
+        """Return the distinct calls of a run from the sources down."""
         if self.lack:
             raise TypeError(f"{self!r} cannot run: {self.lack}")
-        return [stage.step(inputs, config) for stage, inputs in self._flat()]
+        known: dict[StageCall, StageCall] = {}
+        calls: list[StageCall] = []
+        for stage, inputs in self._flat():
+            call = stage.call_on([calls[place] for place in inputs], config)
+            calls.append(known.setdefault(call, call))
+            if calls[-1] is not call:
+                calls[-1].join(call)
+        return list(known)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pipeline):
