@@ -1021,6 +1021,20 @@ def test_changed_code_is_reported_when_results_are_loaded(
     )
 
 
+def test_a_stage_that_is_called_by_another_one_is_code_of_that(tmp_path: Path) -> None:
+    """A stage calls another one directly, as a function: an edit of that is a change of both. [C21, C34]"""
+
+    def pipeline_of(number: int) -> Pipeline:
+        @Stage.wrap(name="inner")
+        def inner() -> int:
+            return number
+
+        return Pipeline(Stage.wrap(name="outer")(lambda: inner() + 1))
+
+    config = Config(load=True, on_change="rerun", dir=tmp_path / "dir")
+    assert [2, 2, 6, 2] == [pipeline_of(number)(config) for number in (1, 1, 5, 1)]
+
+
 def test_an_accepted_edit_is_no_change(tmp_path: Path) -> None:
     """After `stage.accept()` what is kept counts as made by the present code, and the other way round. [C34]"""
     folder = tmp_path / "dir"

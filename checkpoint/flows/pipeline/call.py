@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, final
 
-import xxhash
-
 from checkpoint.errors import TaskLostError
 from checkpoint.graph import Instance, Runner, TaskInfo
 from checkpoint.keys import register
@@ -102,10 +100,4 @@ class StageCall(Instance):
         return self
 
 
-def _describe(call: StageCall) -> list[str]:
-    """Return what stands for a call in the keys below it: bounded, however long the way above is."""
-    key = call.key
-    return [call.task.name, key if len(key) <= 120 else xxhash.xxh3_128_hexdigest(key.encode("utf-8", "surrogatepass"))]
-
-
-register(StageCall, "stage", _describe)
+register(StageCall, "stage", lambda call: call.bound)

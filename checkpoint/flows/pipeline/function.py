@@ -7,7 +7,6 @@ Next: flows/pipeline/drawing.py
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 from checkpoint.errors import UnkeyableError, name_of
 from checkpoint.keys import encode, module_name
 
-__all__ = ["as_function", "code_of", "full_name", "look_up", "name_from", "signature_of"]
+__all__ = ["as_function", "full_name", "look_up", "name_from", "signature_of"]
 
 
 def name_from(func: Callable[..., Any]) -> str:
@@ -29,7 +28,7 @@ def name_from(func: Callable[..., Any]) -> str:
     """
     owner = getattr(func, "__self__", None)
     name = getattr(func, "__name__", None) if owner is None or isinstance(owner, types.ModuleType) else None
-    if not isinstance(name, str) or name == "<lambda>":
+    if not isinstance(name, str) or name == "<lambda>" or not hasattr(func, "__module__"):
         raise TypeError(
             f"a stage is kept under the name of its function, and {name_of(func)} has none of its own; "
             "write Stage.wrap(name=...)"
@@ -39,7 +38,7 @@ def name_from(func: Callable[..., Any]) -> str:
 
 def full_name(func: Callable[..., Any]) -> str:
     """Return module and name, as the module could be imported."""
-    return f"{module_name(func.__module__ or 'builtins')}.{getattr(func, '__qualname__', func.__name__)}"
+    return f"{module_name(func.__module__ or 'builtins')}.{func.__qualname__}"
 
 
 def signature_of(func: Callable[..., Any]) -> inspect.Signature | None:
@@ -76,15 +75,6 @@ def _is_keyable(default: object) -> bool:
     except UnkeyableError:
         return False
     return True
-
-
-def code_of(func: Callable[..., Any]) -> list[object]:
-    """Return what holds the code of a callable, and what is set in it."""
-    if isinstance(func, functools.partial):
-        return [func.func, list(func.args), dict(func.keywords)]
-    plain = inspect.unwrap(func)
-    has_code = isinstance(plain, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type))
-    return [plain if has_code else type(plain)]
 
 
 def look_up(module: str | None, qualname: str) -> Any:

@@ -36,7 +36,7 @@ __all__ = ["Pipeline", "Stage"]
 
 
 @final
-@dataclass(frozen=True, eq=False, repr=False, init=False, slots=True, weakref_slot=True)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Stage:
     """A function as a part of pipelines; made by `@Stage.wrap()`. Equal where function, name and constants are.
 
@@ -45,8 +45,7 @@ class Stage:
 
     #: The function itself.
     func: Callable[..., Any]
-    #: How it is shown.
-    name: str
+    _name: str
     #: Arguments that are always the same.
     constants: Mapping[str, Any]
     _constants_text: str
@@ -73,7 +72,8 @@ class Stage:
     ) -> None:
         found = {
             "func": func,
-            "name": settings.get("name") or function.name_from(func),
+            "__wrapped__": func,  # as functools.wraps does: so its signature, and code that calls the stage, are known
+            "_name": settings.get("name") or function.name_from(func),
             "constants": types.MappingProxyType(dict(constants)),
             "_settings": settings,
             "_constants_text": encode(dict(constants)),
@@ -82,6 +82,11 @@ class Stage:
         }
         for attribute, value in found.items():
             object.__setattr__(self, attribute, value)
+
+    @property
+    def name(self) -> str:
+        """How it is shown."""
+        return self._name
 
     @classmethod
     def wrap(cls, *misplaced: object, **settings: Unpack[TaskSettings]) -> Callable[[Callable[..., Any]], Stage]:
@@ -220,7 +225,7 @@ class Stage:
             settings: dict[str, Any] = {**self._settings, "codec": codec, "compress": compress}
             plain = function.as_function(self.func)
             if plain is not self.func:
-                settings["depends_on"] = [*settings.get("depends_on", ()), *function.code_of(self.func)]
+                settings["depends_on"] = [*settings.get("depends_on", ()), type(self.func)]
                 settings["name"] = settings.get("name") or function.full_name(self.func)
             self._tasks[variant] = memo(**settings)(plain)
         return self._tasks[variant]
@@ -381,17 +386,7 @@ class Pipeline:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pipeline):
             return NotImplemented
-        pending: list[tuple[Pipeline, Pipeline]] = [(self, other)]
-        seen: set[tuple[int, int]] = set()
-        while pending:
-            one, two = pending.pop()
-            if one is two or (id(one), id(two)) in seen:
-                continue
-            seen.add((id(one), id(two)))
-            if one._hash != two._hash or one.stage != two.stage or len(one.args) != len(two.args):
-                return False
-            pending.extend(zip(one.args, two.args, strict=True))
-        return True
+        return self is other or (self._hash == other._hash and self._flat() == other._flat())
 
     def __hash__(self) -> int:
         return self._hash
