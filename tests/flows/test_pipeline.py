@@ -18,17 +18,22 @@ import threading
 import types
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stages
+from contract_store import CHECKS
 from stages import add, double, meet_left, meet_right, one, process_of, scale, ten
 
 import checkpoint
 from checkpoint import CodeChangedWarning, DamagedEntryWarning, StoreError, UnstorableError
 from checkpoint.flows.pipeline import Config, Pipeline, Stage
+from checkpoint.flows.pipeline.overlay import Overlay
+from checkpoint.store import Store
+from checkpoint.store.disk import DiskStore
 
 ROOT = Path(checkpoint.__file__).parent.parent
 
@@ -496,6 +501,14 @@ def test_only_what_is_chosen_is_kept(chosen: Any, kept: dict[str, int], executor
     assert 11 == ((one, ten) >> add)(Config(store=chosen, executor=executor, max_workers=2))
     assert kept == entries(store)
     assert store.exists() == bool(kept)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_what_is_kept_beside_what_is_not_keeps_the_contract(check: Callable[[Store], None], tmp_path: Path) -> None:
+    """For all but the tasks that are not kept, an overlay is a store like any other. [C15]"""
+    below, scratch = DiskStore(str(tmp_path / "below")), DiskStore(str(tmp_path / "scratch"))
+    with contextlib.closing(below), contextlib.closing(Overlay(below, scratch, frozenset({"other"}))) as overlay:
+        check(overlay)
 
 
 def test_a_result_that_is_not_kept_is_computed_once(ran: list[str]) -> None:

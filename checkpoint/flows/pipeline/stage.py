@@ -70,18 +70,16 @@ class Stage:
         constants: Mapping[str, Any],
         tasks: dict[tuple[object, object], Task[..., Any]],
     ) -> None:
-        found = {
-            "func": func,
-            "__wrapped__": func,  # as functools.wraps does: so its signature, and code that calls the stage, are known
-            "_name": settings.get("name") or function.name_from(func),
-            "constants": types.MappingProxyType(dict(constants)),
-            "_settings": settings,
-            "_constants_text": encode(dict(constants)),
-            "_signature": function.signature_of(func),
-            "_tasks": tasks,
-        }
-        for attribute, value in found.items():
-            object.__setattr__(self, attribute, value)
+        vars(self).update(
+            __wrapped__=func,  # as functools.wraps does: so its signature, and code that calls the stage, are known
+            func=func,
+            constants=types.MappingProxyType(dict(constants)),
+            _name=settings.get("name") or function.name_from(func),
+            _settings=settings,
+            _constants_text=encode(dict(constants)),
+            _signature=function.signature_of(func),
+            _tasks=tasks,
+        )
 
     @property
     def name(self) -> str:
@@ -147,9 +145,7 @@ class Stage:
     # --- joining ---
 
     def __rshift__(self, other: object) -> Pipeline:
-        if isinstance(other, (Stage, Pipeline)):
-            return other.__rrshift__(self)
-        raise TypeError(f"{self.name} >> ... takes a stage or a pipeline, not {described(other)}")
+        return Pipeline(self) >> other
 
     def __rrshift__(self, inputs: object) -> Pipeline:
         return self << inputs
@@ -396,12 +392,6 @@ class Pipeline:
         inputs = ", ".join([*shown, "..."] if len(self.args) > 8 else shown)
         joined = f"({inputs})" if len(self.args) > 1 else inputs
         return f"Pipeline[{joined} >> {self.stage.label}]" if joined else f"Pipeline[{self.stage.label}]"
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memory: object) -> Self:
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _joined, (self._flat(),)
