@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import checkpoint
 from checkpoint import memo, requires, task
+from checkpoint.flows.pipeline import Pipeline, Stage
 
 
 @task
@@ -48,6 +49,26 @@ def choose_count(n: int, k: int) -> int:
 def square(number: int) -> int:
     """Compute next to nothing in a plain function."""
     return number * number
+
+
+@Stage.wrap()
+def zero() -> int:
+    """Compute next to nothing, from nothing."""
+    return 0
+
+
+@Stage.wrap()
+def increment(number: int) -> int:
+    """Compute next to nothing from what is above."""
+    return number + 1
+
+
+def stages(count: int) -> Pipeline:
+    """Return a chain of stages."""
+    pipeline = Pipeline(zero)
+    for _ in range(count - 1):
+        pipeline = pipeline >> increment
+    return pipeline
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def warn_of_change(instance: Instance, entry: Entry, revisions: Revisions) -> No
         f"{instance!r} were made ({made}), and they are used as they are. If the change is harmless, "
         f"{task.name}.accept() says so; {task.name}.clear() discards them; "
         'on_change="rerun" computes again after each change, on_change="ignore" is silent; '
-        ".why() shows the difference"
+        f"{task.name}.changes() shows the difference"
     )
     warnings.warn(text, CodeChangedWarning, stacklevel=_levels_to_user())
 

@@ -19,7 +19,7 @@ from checkpoint.store import Entry, Epoch, Store
 from checkpoint.values import changed_files
 from checkpoint.version import edition_of, row_of
 
-__all__ = ["Survey", "survey"]
+__all__ = ["Survey", "survey", "usable"]
 
 
 class Survey(NamedTuple):
@@ -70,9 +70,7 @@ def survey(
                 for node, key in zip(nodes, keys, strict=True) if found else ():
                     if (editions := found.get(key)) is not None:
                         entries[node] = editions
-                        candidates[node] = known.candidates(editions)
-                        if any([entry.has_files for entry in editions]):
-                            candidates[node] = [e for e in candidates[node] if _is_intact(store, task.name, key, e)]
+                        candidates[node] = usable(store, known, graph.instances[node], editions)
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
@@ -86,10 +84,18 @@ def survey(
         return Survey(graph, plan, entries, revisions)
 
 
-def _is_intact(store: Store, task: str, key: str, entry: Entry) -> bool:
+def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries of an instance that the policy allows and whose files are as they were, the best first."""
+    found = revisions.candidates(entries)
+    if not any([entry.has_files for entry in found]):
+        return found
+    return [entry for entry in found if _is_intact(store, instance, entry)]
+
+
+def _is_intact(store: Store, instance: Instance, entry: Entry) -> bool:
     """Tell whether the files that belong to an entry's value are as they were."""
     return not entry.has_files or not changed_files(
-        store, task, row_of(key, edition_of(entry.fingerprint, entry.basis))
+        store, instance.task.name, row_of(instance.key, edition_of(entry.fingerprint, entry.basis))
     )
 
 

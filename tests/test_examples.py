@@ -186,3 +186,25 @@ def test_linear_goes_on_wherever_it_is_killed(store: Path, tmp_path: Path) -> No
     seen += output_of("linear", store, tmp_path).splitlines()
     assert undisturbed[-1] == seen[-1]
     assert set(undisturbed) == set(seen)
+
+
+def test_pipeline_goes_on_with_the_stage_it_was_in(store: Path, tmp_path: Path) -> None:
+    """Killed after its second stage, it loads that, runs the rest, and prints what an undisturbed run prints."""
+    with started("pipeline", tmp_path / "other") as process:
+        undisturbed, _ = process.communicate(timeout=120)
+    with started("pipeline", store) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("[clean] stored"):
+                break
+        kill_group(process)
+    with started("pipeline", store) as process:
+        output, steps = process.communicate(timeout=120)
+    with started("pipeline", store) as process:
+        again, loaded = process.communicate(timeout=120)
+    assert 4 == len(undisturbed.splitlines())
+    assert [undisturbed] * 2 == [output, again]
+    assert "[load]" not in steps
+    assert "[clean] loaded\n" in steps
+    assert "[evaluate] running\n" in steps
+    assert "[evaluate] loaded\n" == loaded

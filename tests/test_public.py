@@ -14,6 +14,7 @@ import pytest
 
 import checkpoint
 import checkpoint.errors
+import checkpoint.flows.pipeline
 
 ROOT = Path(checkpoint.__file__).parent.parent
 
@@ -167,9 +168,11 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 
 def documented_things() -> Iterator[tuple[str, Any]]:
-    """Yield what the top level offers: functions, classes and their public methods and properties."""
-    for name in checkpoint.__all__:
-        thing = getattr(checkpoint, name)
+    """Yield what the top level and the flows offer: functions, classes, their public methods and properties."""
+    for name, thing in [
+        *((name, getattr(checkpoint, name)) for name in checkpoint.__all__),
+        *((name, getattr(checkpoint.flows.pipeline, name)) for name in checkpoint.flows.pipeline.__all__),
+    ]:
         yield name, thing
         if inspect.isclass(thing):
             for attribute, value in vars(thing).items():

@@ -539,3 +539,13 @@ print(code.fingerprint, list(code.unseen))
                               cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
         seen.append(done.stdout.split(maxsplit=1))
     assert ({"[]\n"}, 4, seen[0]) == ({unseen for _, unseen in seen}, len({mark for mark, _ in seen}), seen[-1])
+
+
+def test_methods_of_builtins_are_seen() -> None:
+    """A captured method of a class written in C is no riddle."""
+    from checkpoint.fingerprint import Tracker
+
+    def applying(method: object) -> object:
+        return lambda text: method(text)  # type: ignore[operator]
+
+    assert () == Tracker(applying(str.strip)).code().unseen  # type: ignore[arg-type]

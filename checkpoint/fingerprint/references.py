@@ -55,6 +55,9 @@ __all__ = ["Walk"]
 
 _MISSING = object()
 
+#: Methods of classes written in C, such as `str.strip`.
+_DESCRIPTORS = (types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType)
+
 #: The module, and the name in it, where a value was found.
 Home = tuple[Place, str]
 
@@ -141,6 +144,8 @@ class Walk:
             return self._group(label, "functools.partial", value, uses)
         if kind is types.BuiltinFunctionType and not home:
             return self._foreign(owner_of_module(value.__module__ or "builtins"), value.__module__ or "builtins")
+        if kind in _DESCRIPTORS and not home:
+            return self._foreign(owner_of_module(value.__objclass__.__module__), value.__objclass__.__module__)
         if home is None or owner_of_module(text_or_empty(kind.__module__)) != "project":
             inner = innermost(value)[1:]  # such as functools.lru_cache has
             if followed := [layer for layer in inner if type(layer) is types.FunctionType or wrapped(layer) is None]:
@@ -381,6 +386,9 @@ class Walk:
 
 
 _MISSING = object()
+
+#: Methods of classes written in C, such as `str.strip`.
+_DESCRIPTORS = (types.MethodDescriptorType, types.ClassMethodDescriptorType, types.WrapperDescriptorType)
 
 
 def _module_of(function: types.FunctionType) -> str:

@@ -4,7 +4,7 @@ Two places hold it. The handler has the newest state, for people to read, edit o
 journal has every snapshot. A boundary is committed to the journal first, then written to the handler, then marked as
 exported; a snapshot without that mark was cut off in between, and then the journal counts.
 
-Next: targets.py
+Next: flows/pipeline/__init__.py
 """
 
 from __future__ import annotations
