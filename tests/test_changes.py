@@ -208,7 +208,7 @@ def test_an_edit_counts(edit: str, project: Project) -> None:
     assert re.match(r"CodeChangedWarning: the code of lab\.tasks\.total changed \(.*\) since", text)
     assert name in re.split(r"[(),] ?", text)
     assert re.search(r"total\(n=2\) were made \(\d{4}-\d\d-\d\d \d\d:\d\d\)", text)
-    cures = ["total.accept()", "total.clear()", 'on_change="rerun"', 'on_change="ignore"', ".why()"]
+    cures = ["total.accept()", "total.clear()", 'on_change="rerun"', 'on_change="ignore"', ".changes()"]
     assert [cure for cure in cures if cure not in text] == []
     assert (f"total: {value}", BOTH, []) == rerun
     assert (f"total: {value}", {}, []) == found
