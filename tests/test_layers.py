@@ -73,6 +73,10 @@ ORDER = [
     "flows.linear.flow",
     "flows.linear",
     "targets",
+    "cli.options",
+    "cli.tasks",
+    "cli.records",
+    "cli.flows",
     "cli",
     "__main__",
 ]
