@@ -61,7 +61,7 @@ if __name__ == "__main__":
 """
 MENDED = PRICES.replace('    raise ValueError("tomorrow")\n', "")
 #: Flows of another kind, which tell what they are called with, and things that are no flows.
-STUDY = """
+VOYAGES = """
 class Flow:
     def run(self, **options):
         print(sorted(options.items()))
@@ -93,7 +93,7 @@ def own_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("COLUMNS", "100")
     yield
-    for name in ("study", "models"):
+    for name in ("voyages", "models"):
         sys.modules.pop(name, None)
 
 
@@ -263,9 +263,9 @@ def test_diff_has_keys_with_sizes_and_values_on_request(history: Journal) -> Non
     history.begin("f", run_id="other").append({"n": 0, "large": [1, 2], "x": "text"}, index=0)
     assert [
         "            before  after  key",
-        "added                93 B  x",
+        "added               102 B  x",
         "changed       88 B   88 B  n",
-        "changed  293.1 KiB   94 B  large",
+        "changed  293.1 KiB  103 B  large",
     ] == said("diff", "2", "7")
     with_values = said("diff", "--values", "7", "2")
     assert ["    before  'text'"] == [
@@ -320,7 +320,7 @@ def test_no_command_but_verify_reads_values_unasked(history: Journal) -> None:
     """All the others work where every value is lost."""
     lose_values(history)
     assert [3, 5, 6] == listed()
-    assert 12 == len(said("show", "3"))
+    assert 13 == len(said("show", "3"))
     assert 3 == len(said("diff", "1", "3"))
     assert ["deleted 3 snapshots"] == said("prune", "--yes")[-1:]
     assert said("show", "--values", "3")[-1].endswith("large = <not readable: its file is missing>")
@@ -337,7 +337,7 @@ def test_nothing_goes_without_a_yes(history: Journal, answer: str) -> None:
     assert ["snapshots  flow", "        3  f", "to delete: 3 snapshots of 2 runs of 1 flow; this frees 0 B"] == (
         prune.stdout.splitlines()[:3]
     )
-    assert "to delete: 5 snapshots of 2 runs of 1 flow; this frees 293.3 KiB\n" in delete.stdout
+    assert "to delete: 5 snapshots of 2 runs of 1 flow; this frees 293.2 KiB\n" in delete.stdout
     assert 6 == len(history.snapshots())
 
 
@@ -443,37 +443,41 @@ def test_a_journal_that_cannot_be_read_is_one_line(history: Journal, command: st
 @pytest.mark.parametrize(
     ("target", "options", "given"),
     [
-        ("study:flow", "", []),
-        ("study:Flow()", "--fresh --on-change ignore", [("fresh", True), ("on_change", "ignore")]),
-        ("study.py:flow", "--checkpoint anything", [("checkpoint", "anything")]),
-        ("study:stepped", "--checkpoint b", [("checkpoint", "b")]),
-        ("study:stepped", "--checkpoint 1", [("checkpoint", 1)]),
-        ("study:stepped", "--checkpoint 7", [("checkpoint", "7")]),
+        ("voyages:flow", "", []),
+        ("voyages:Flow()", "--fresh --on-change ignore", [("fresh", True), ("on_change", "ignore")]),
+        ("voyages.py:flow", "--checkpoint anything", [("checkpoint", "anything")]),
+        ("voyages:stepped", "--checkpoint b", [("checkpoint", "b")]),
+        ("voyages:stepped", "--checkpoint 1", [("checkpoint", 1)]),
+        ("voyages:stepped", "--checkpoint 7", [("checkpoint", "7")]),
     ],
 )
 def test_resume_calls_run_with_what_is_given(tmp_path: Path, target: str, options: str, given: list[Any]) -> None:
     """A flow is any object with a method `run`; a step that it knows goes by its name or its number."""
-    write(tmp_path, {"study.py": STUDY})
+    write(tmp_path, {"voyages.py": VOYAGES})
     assert [f"{given}", f"{target} has finished"] == said("resume", target, *options.split())
 
 
 @pytest.mark.parametrize(
     ("command", "exit_code", "problem"),
     [
-        ("study", 2, "'study': name a flow as study:name; study has flow, stepped, strict, stopped"),
-        ("study:", 2, "'study:': name a flow as study:name; study has flow, stepped, strict, stopped"),
-        ("study:number", 2, "'study:number': int is no flow, which has a method run; study has flow, stepped, "),
-        ("study:Flow", 2, "'study:Flow': type 'Flow' is no flow, which has a method run; study has flow, stepped, "),
-        ("study:nothing", 2, "'study:nothing': NameError: name 'nothing' is not defined"),
+        ("voyages", 2, "'voyages': name a flow as voyages:name; voyages has flow, stepped, strict, stopped"),
+        ("voyages:", 2, "'voyages:': name a flow as voyages:name; voyages has flow, stepped, strict, stopped"),
+        ("voyages:number", 2, "'voyages:number': int is no flow, which has a method run; voyages has flow, stepped, "),
+        (
+            "voyages:Flow",
+            2,
+            "'voyages:Flow': type 'Flow' is no flow, which has a method run; voyages has flow, stepped, ",
+        ),
+        ("voyages:nothing", 2, "'voyages:nothing': NameError: name 'nothing' is not defined"),
         ("nowhere:flow", 2, "'nowhere:flow': there is no module 'nowhere' in "),
-        ("study:stepped --checkpoint c", 2, "Invalid value for '--checkpoint': there is no step 'c'; there are a, b"),
-        ("study:stepped --checkpoint 3", 2, "Invalid value for '--checkpoint': there is no step '3'; there are a, b"),
-        ("study:strict --fresh", 1, "'study:strict': TypeError: Strict.run() got an unexpected keyword argument "),
+        ("voyages:stepped --checkpoint c", 2, "Invalid value for '--checkpoint': there is no step 'c'; there are a, b"),
+        ("voyages:stepped --checkpoint 3", 2, "Invalid value for '--checkpoint': there is no step '3'; there are a, b"),
+        ("voyages:strict --fresh", 1, "'voyages:strict': TypeError: Strict.run() got an unexpected keyword argument "),
     ],
 )
 def test_a_bad_target_of_resume_says_what_there_is(tmp_path: Path, command: str, exit_code: int, problem: str) -> None:
     """Nothing is run."""
-    write(tmp_path, {"study.py": STUDY})
+    write(tmp_path, {"voyages.py": VOYAGES})
     result = ask("resume", *command.split())
     assert (exit_code, "") == (result.exit_code, result.stdout)
     assert result.stderr.splitlines()[-1].startswith(f"Error: {problem}")
@@ -481,8 +485,8 @@ def test_a_bad_target_of_resume_says_what_there_is(tmp_path: Path, command: str,
 
 def test_an_interrupt_ends_resume(tmp_path: Path) -> None:
     """Ctrl-C reaches the flow, and the exit code is 1."""
-    write(tmp_path, {"study.py": STUDY})
-    result = ask("resume", "study:stopped")
+    write(tmp_path, {"voyages.py": VOYAGES})
+    result = ask("resume", "voyages:stopped")
     assert (1, "", "\nAborted!\n") == (result.exit_code, result.stdout, result.stderr)
 
 

@@ -10,6 +10,7 @@ Next: cli/__init__.py
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -42,7 +43,6 @@ def flows() -> None:
     """
 
 
-_step = click.option("--step", metavar="NAME", help="Only snapshots after this step.")
 _values = click.option(
     "--values", "shows_values", is_flag=True, help="Also show values, shortened; reads and decodes them."
 )
@@ -72,7 +72,7 @@ def _opened() -> Iterator[Journal]:
 @flows.command("list")
 @_flow("Runs")
 @click.option("--run", metavar="RUN", help="This run only; the beginning of its id will do.")
-@_step
+@click.option("--step", metavar="NAME", help="Only snapshots after this step.")
 @click.option("--status", metavar="WORD", help="Only snapshots of this status, such as finished.")
 @click.option("--since", callback=moment_of, metavar="DATE", help="Only from 2026-11-01[T12:00] on.")
 @click.option("--until", callback=end_of, metavar="DATE", help="Only until the end of that day or minute.")
@@ -106,10 +106,8 @@ def list_runs(context: click.Context, /, flow: str | None, run: str | None, show
     told = {flow: [_row(each, ids) for each in group] for flow, group in by_flow.items()}
     lines = iter(columns([header, *(row for rows in told.values() for row in rows)], right=(0, 4)))
     title = next(lines)
-    for place, (name, rows) in enumerate(told.items()):
-        click.echo(f"{'' if place == 0 else chr(10)}{name}\n  {title}")
-        for _ in rows:
-            click.echo(f"  {next(lines)}")
+    blocks = ["\n  ".join((name, title, *itertools.islice(lines, len(rows)))) for name, rows in told.items()]
+    click.echo("\n\n".join(blocks))
 
 
 def _row(snapshot: Snapshot, ids: dict[str, str]) -> tuple[str, ...]:
