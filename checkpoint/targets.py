@@ -1,4 +1,4 @@
-"""Targets: what a person names on the command line, as instances and tasks.
+"""Targets: what a person names on the command line, as instances, tasks and flows.
 
 `module:expression` or `path/to/script.py:expression`. A script is imported under the name that its tasks have when it
 runs, so that the same results are found. What can't be used ends the command with a line that says what to do; of a
@@ -6,7 +6,7 @@ traceback, only the frames of the user's own code are shown.
 
 Must not know: the commands.
 
-Next: cli.py
+Next: cli/options.py
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, TypeGuard, cast
 
 import click
 
@@ -28,7 +28,7 @@ from checkpoint.errors import name_of
 from checkpoint.fingerprint.modules import owner_of_file
 from checkpoint.runs import roots_of
 
-__all__ = ["instances_at", "problems_told", "tasks_at"]
+__all__ = ["Flow", "flow_at", "instances_at", "look_in", "problems_told", "tasks_at"]
 
 #: What tracebacks call the text after the colon.
 _EXPRESSION = "<expression>"
@@ -70,13 +70,16 @@ def instances_at(text: str) -> list[TaskInstance[Any]]:
         raise _Unusable.of(
             text, "name instances as module:expression or script.py:expression, such as 'train:fit(fold=3)'"
         )
-    module = _imported(target)
-    with problems_told(text, _Unusable):
-        value = eval(compile(target.expression, _EXPRESSION, "eval", dont_inherit=True), dict(vars(module)))
+    value = _value_of(target, _imported(target))
     try:
         return cast("list[TaskInstance[Any]]", roots_of(value, "the expression must give"))
     except TypeError as error:
         raise _Unusable.of(text, str(error)) from None
+
+
+def _value_of(target: _Target, module: ModuleType) -> Any:
+    with problems_told(target.text, _Unusable):
+        return eval(compile(target.expression, _EXPRESSION, "eval", dont_inherit=True), dict(vars(module)))
 
 
 def tasks_at(text: str) -> list[Task[..., Any]]:
@@ -119,6 +122,40 @@ def _tasks_of(module: ModuleType) -> list[Task[..., Any]]:
     return list(found)
 
 
+class Flow(Protocol):
+    """What can be resumed: an object whose `run` goes on where the last run ended.
+
+    The options of `checkpoint flows resume` are handed to `run` under their own names, and only where they are given.
+    `step_names`, if there is such an attribute, says where it may be told to start.
+    """
+
+    def run(self, **options: Any) -> object:
+        """Go on."""
+        ...
+
+
+def flow_at(text: str) -> Flow:
+    """Return the flow that a target names.
+
+    Raises:
+        click.ClickException: the target can't be used; the exit code is 2.
+    """
+    target = _Target.of(text)
+    module = _imported(target)
+    names = ", ".join(name for name, value in vars(module).items() if _is_flow(value)) or "no flows"
+    if not target.expression:
+        raise _Unusable.of(text, f"name a flow as {text.rstrip(':')}:name; {module.__name__} has {names}")
+    found = _value_of(target, module)
+    if _is_flow(found):
+        return found
+    raise _Unusable.of(text, f"{name_of(found)} is no flow, which has a method run; {module.__name__} has {names}")
+
+
+def _is_flow(value: object) -> TypeGuard[Flow]:
+    is_other = isinstance(value, (type, ModuleType, TaskInstance))
+    return not is_other and callable(getattr(value, "run", None))
+
+
 # --- modules ---------------------------------------------------------------------------------------------
 
 
@@ -130,8 +167,7 @@ def _imported(target: _Target) -> ModuleType:
     if not target.is_script and not all(part.isidentifier() for part in target.place.split(".")):
         raise _Unusable.of(target.text, f"{target.place!r} is neither the name of a module nor the path of a script")
     folder, name = (str(path.parent), path.stem) if target.is_script else (os.getcwd(), target.place)
-    if sys.path[:1] != [folder]:
-        sys.path.insert(0, folder)
+    look_in(folder)
     with problems_told(target.text, _Unusable):
         try:
             module = importlib.import_module(name)
@@ -144,6 +180,12 @@ def _imported(target: _Target) -> ModuleType:
     if target.is_script and not (file and os.path.samefile(file, path)):
         raise _Unusable.of(target.text, f"the name {name!r} belongs to {file or 'another module'}; rename the script")
     return module
+
+
+def look_in(folder: str) -> None:
+    """Let imports look into a folder before all others, as they do into that of a script."""
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
 
 
 # --- problems --------------------------------------------------------------------------------------------

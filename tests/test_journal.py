@@ -69,6 +69,14 @@ def sql(journal: Journal, statement: str, *values: object) -> list[Any]:
         connection.close()
 
 
+def blob_bytes(journal: Journal) -> int:
+    """Return how many bytes the blobs of a journal have."""
+    if not folder_of(journal).exists():
+        return 0
+    ((total,),) = sql(journal, "SELECT coalesce(sum(size), 0) FROM blob")
+    return int(total)
+
+
 def run_program(text: str, folder: Path, *arguments: str) -> str:
     """Run a program that knows the package; return what it printed."""
     command = [sys.executable, "-c", textwrap.dedent(text), *arguments]
@@ -227,6 +235,7 @@ def test_listing_filters_and_reads_no_value(journal: Journal) -> None:
     assert [4, 8] == ids(status="finished") == ids(index=3)
     assert [3] == ids(metadata={"n": 2, "flow": "f"})
     assert [8, 7] == ids(newest_first=True, limit=2)
+    assert ([4, 8], [4], []) == (ids(is_newest=True), ids(flow="f", is_newest=True), ids(step="s0", is_newest=True))
     assert [] == ids(step="none") == ids(flow="none") == ids(metadata={"other": None})
     times = [snapshot.stored_at for snapshot in journal.snapshots()]
     assert [3, 4] == [n for n in ids(since=times[2], until=times[3]) if n in (3, 4)]
@@ -322,6 +331,18 @@ def test_pruning_keeps_the_newest_of_each_run(journal: Journal) -> None:
     assert [2, 4, 8] == [snapshot.id for snapshot in journal.snapshots()]
     with pytest.raises(ValueError, match="at least 1"):
         journal.prune(keep=0)
+
+
+def test_what_a_deletion_frees_is_known_before(journal: Journal) -> None:
+    """Only what no other snapshot needs counts, as itself or through a difference from what goes; nothing is read."""
+    recorder = journal.begin("f")
+    append(recorder, {"x": LARGE, "y": b"\1" * 200_000})
+    append(recorder, {"x": LARGE, "y": b"\2" * 200_000})
+    sizes = journal.keys(1)
+    for file in blob_files(journal):
+        file.unlink()
+    assert [0, sizes["y"], sizes["y"]] == [journal.freed(ids) for ids in ([], [1], [2, 999])]
+    assert sum(sizes.values()) + sizes["y"] == journal.freed([1, 2])
 
 
 def test_a_sweep_takes_leftovers_and_waits_for_no_writer(journal: Journal) -> None:
@@ -422,7 +443,9 @@ class Histories(RuleBasedStateMachine):
     @rule(picked=st.lists(snapshots, max_size=4))
     def delete(self, picked: list[int]) -> None:
         known = {each for each in picked if each in self.states}
+        freed, before = self.journal.freed(picked), blob_bytes(self.journal)
         assert len(known) == self.journal.delete(picked)
+        assert before - freed == blob_bytes(self.journal)
         self.forget(known)
 
     @rule(keep=st.integers(1, 3))
@@ -430,6 +453,7 @@ class Histories(RuleBasedStateMachine):
         gone = set()
         for run in set(self.run_of.values()):
             gone |= set(sorted(each for each in self.run_of if self.run_of[each] == run)[:-keep])
+        assert sorted(gone) == [snapshot.id for snapshot in self.journal.old("f", keep=keep)]
         assert len(gone) == self.journal.prune("f", keep=keep)
         self.forget(gone)
 

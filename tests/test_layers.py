@@ -82,6 +82,10 @@ ORDER = [
     "flows.pipeline.stage",
     "flows.pipeline",
     "targets",
+    "cli.options",
+    "cli.tasks",
+    "cli.records",
+    "cli.flows",
     "cli",
     "__main__",
 ]

@@ -29,6 +29,7 @@ from checkpoint.journal.recorder import Recorder
 from checkpoint.journal.records import Difference, Run, Snapshot
 from checkpoint.journal.rows import (
     ADVICE,
+    bytes_freed,
     find_run,
     find_snapshot,
     manifest_at,
@@ -156,6 +157,7 @@ class Journal:
         since: float | None = None,
         until: float | None = None,
         metadata: Mapping[str, Any] | None = None,
+        is_newest: bool = False,
         newest_first: bool = False,
         limit: int | None = None,
     ) -> list[Snapshot]:
@@ -164,10 +166,11 @@ class Journal:
         Args:
             since: seconds since 1970; `until` likewise. Both are included.
             metadata: keys and values that the snapshot's own metadata must have.
+            is_newest: only snapshots that are the newest ones of their runs.
             limit: how many at most.
         """
         given = {"flow": flow, "run": run, "step": step, "index": index, "status": status, "since": since,
-                 "until": until}  # fmt: skip
+                 "until": until, "is_newest": is_newest or None}  # fmt: skip
         wanted = dict(metadata or {})
         found: list[Snapshot] = []
         with self._database.reading() as sql:
@@ -281,7 +284,13 @@ class Journal:
     def prune(
         self, flow: str | None = None, *, keep: int = 1, before: float | None = None, spare: Collection[int] = ()
     ) -> int:
-        """Delete old snapshots of a flow, or of all; return how many.
+        """Delete old snapshots of a flow, or of all; return how many. Takes what `old` takes."""
+        return self.delete([snapshot.id for snapshot in self.old(flow, keep=keep, before=before, spare=spare)])
+
+    def old(
+        self, flow: str | None = None, *, keep: int = 1, before: float | None = None, spare: Collection[int] = ()
+    ) -> list[Snapshot]:
+        """Return the snapshots of a flow, or of all, that `prune` would delete, oldest first.
 
         Args:
             keep: so many of the newest of each run stay, at least one.
@@ -291,13 +300,18 @@ class Journal:
         if keep < 1:
             raise ValueError(f"prune must keep at least 1 snapshot of each run, not {keep}")
         seen: dict[str, int] = {}
-        going = []
+        found = []
         for snapshot in self.snapshots(flow, newest_first=True):
             seen[snapshot.run] = seen.get(snapshot.run, 0) + 1
             is_old = before is None or snapshot.stored_at < before
             if seen[snapshot.run] > keep and snapshot.id not in spare and is_old:
-                going.append(snapshot.id)
-        return self.delete(going)
+                found.append(snapshot)
+        return found[::-1]
+
+    def freed(self, snapshot_ids: Collection[int]) -> int:
+        """Return how many bytes of values would go with snapshots. Reads the manifests of all, and no value."""
+        with self._database.reading() as sql:
+            return bytes_freed(sql, set(snapshot_ids))
 
     def _tidy(self) -> None:
         """Remove leftovers of killed writers, and give space back."""

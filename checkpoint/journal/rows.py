@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from checkpoint.errors import DamagedSnapshotError, UnknownSnapshotError
@@ -18,6 +18,7 @@ from checkpoint.journal.records import Run, Snapshot
 
 __all__ = [
     "ADVICE",
+    "bytes_freed",
     "find_run",
     "find_snapshot",
     "manifest_at",
@@ -101,6 +102,7 @@ _CONDITIONS = {
     "status": "status = ?",
     "since": "stored_at >= ?",
     "until": "stored_at <= ?",
+    "is_newest": "(snapshot.id = (SELECT max(other.id) FROM snapshot AS other WHERE other.run = snapshot.run)) = ?",
 }
 
 
@@ -143,3 +145,18 @@ def write_parts(sql: sqlite3.Connection, snapshot: int, parts: Manifest, removed
         [(snapshot, key, part.place, part.digest) for key, part in parts.items()],
     )
     sql.executemany("INSERT INTO part VALUES (?, ?, NULL, NULL)", [(snapshot, key) for key in removed])
+
+
+def bytes_freed(sql: sqlite3.Connection, gone: Collection[int]) -> int:
+    """Return how many bytes the blobs have that nothing would name without some snapshots."""
+    sizes: dict[bytes, int] = {}
+    needed: set[bytes] = set()
+    query = "SELECT part.snapshot, blob.digest, blob.size FROM part JOIN blob ON blob.id = part.blob"
+    for snapshot, digest, size in sql.execute(query):
+        sizes[digest] = size
+        if snapshot not in gone:
+            needed.add(digest)
+    for snapshot, base in sql.execute("SELECT id, base FROM snapshot WHERE base IS NOT NULL").fetchall():
+        if base in gone and snapshot not in gone:
+            needed.update(part.digest for part in manifest_at(sql, snapshot).values())
+    return sum(size for digest, size in sizes.items() if digest not in needed)

@@ -1,11 +1,10 @@
-"""The command `checkpoint`: what can be asked of the public API from a shell.
+"""Commands on tasks: what a run would compute, why, where results come from, and which edits changed nothing.
 
-Each command is a function below the group `main`; it names targets, calls the API and prints. Exit codes: 0 for done,
-1 where the user said no, nothing was found or the user's code failed, 2 for a command or a target that can't be used.
+Each command is a function that names targets, calls the API and prints.
 
-Must not know: how anything is decided; that is asked of the API. Nothing in the package imports this.
+Must not know: how anything is decided; that is asked of the API.
 
-Next: __main__.py
+Next: cli/records.py
 """
 
 from __future__ import annotations
@@ -16,55 +15,18 @@ from typing import Any, Literal
 
 import click
 
-from checkpoint import Cue, NotCachedError, Task, __version__, forecast, open_store
+from checkpoint import Cue, NotCachedError, Task, forecast
+from checkpoint.cli.options import store_option
 from checkpoint.fingerprint import Change
 from checkpoint.targets import instances_at, problems_told, tasks_at
 
-__all__ = ["main"]
+__all__ = ["accept", "show_lineage", "show_plan", "show_reasons"]
 
 #: How many instances `plan` shows unless it is told to show all.
 _SHOWN = 20
 
 _OnChange = Literal["warn", "rerun", "ignore"] | None
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="checkpoint")
-def main() -> None:
-    """Ask what a run would compute, why, and where results come from.
-
-    \b
-    A TARGET names task instances by a Python expression:
-      module:expression             module in the current folder, or installed
-      path/to/script.py:expression  script, which is imported and not run
-    The expression gives an instance, or lists, tuples or dicts of instances.
-
-    \b
-    Examples:
-      checkpoint why 'train:fit(fold=3)'
-      checkpoint plan 'study/train.py:[fit(n) for n in range(5)]'
-    """
-
-
-# --- options ---------------------------------------------------------------------------------------------
-
-
-def _enter_store(context: click.Context, parameter: click.Parameter, folder: str | None) -> None:
-    if folder is None:
-        return
-    try:
-        context.with_resource(open_store(folder))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-
-
-_store = click.option(
-    "--store",
-    metavar="FOLDER",
-    callback=_enter_store,
-    expose_value=False,
-    help="Where results are kept; default $CP_CACHE_DIR, else .cache.",
-)
 _on_change = click.option(
     "--on-change",
     type=click.Choice(["warn", "rerun", "ignore"]),
@@ -73,12 +35,9 @@ _on_change = click.option(
 _target = click.argument("target")
 
 
-# --- commands --------------------------------------------------------------------------------------------
-
-
-@main.command("plan")
+@click.command("plan")
 @_target
-@_store
+@store_option
 @_on_change
 @click.option("--all", "shows_all", is_flag=True, help=f"Show all instances, not only the first {_SHOWN}.")
 def show_plan(target: str, on_change: _OnChange, shows_all: bool) -> None:
@@ -106,9 +65,9 @@ def show_plan(target: str, on_change: _OnChange, shows_all: bool) -> None:
         click.echo(f"and {len(due) - len(shown)} more; --all shows them")
 
 
-@main.command("why")
+@click.command("why")
 @_target
-@_store
+@store_option
 @_on_change
 def show_reasons(target: str, on_change: _OnChange) -> None:
     """Show why running TARGET would compute it, or not.
@@ -125,9 +84,9 @@ def show_reasons(target: str, on_change: _OnChange) -> None:
         click.echo(reason)
 
 
-@main.command("lineage")
+@click.command("lineage")
 @_target
-@_store
+@store_option
 @click.option("--depth", type=click.IntRange(min=0), default=1, show_default=True, help="How many steps up to go.")
 @click.pass_context
 def show_lineage(context: click.Context, target: str, depth: int) -> None:
@@ -152,9 +111,9 @@ def show_lineage(context: click.Context, target: str, depth: int) -> None:
         context.exit(1)
 
 
-@main.command("accept")
+@click.command("accept")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASKS...")
-@_store
+@store_option
 @click.option("--every", is_flag=True, help="Accept every edit since the oldest result, not only the last one.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.pass_context

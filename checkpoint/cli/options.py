@@ -1,0 +1,79 @@
+"""Options that several families of commands have, and what is made of their text.
+
+Must not know: the commands.
+
+Next: cli/tasks.py
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from checkpoint import open_store
+
+__all__ = ["MOMENT_FORMAT", "end_of", "metadata_of", "moment_of", "store_option"]
+
+#: How a moment is shown.
+MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S"
+#: How it may be given, and for how long it lasts then.
+_FORMATS = {
+    "%Y-%m-%d": timedelta(days=1),
+    "%Y-%m-%d %H:%M": timedelta(minutes=1),
+    MOMENT_FORMAT: timedelta(seconds=1),
+}
+
+
+def _enter_store(context: click.Context, parameter: click.Parameter, folder: str | None) -> None:
+    if folder is None:
+        return
+    try:
+        context.with_resource(open_store(folder))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+store_option = click.option(
+    "--store",
+    metavar="FOLDER",
+    callback=_enter_store,
+    expose_value=False,
+    help="Where results are kept; default $CP_CACHE_DIR, else .cache.",
+)
+
+
+def moment_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Return in seconds since 1970 when a day, minute or second of local time begins."""
+    return None if text is None else _span_of(text)[0]
+
+
+def end_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Return in seconds since 1970 the last microsecond of a day, minute or second of local time."""
+    return None if text is None else _span_of(text)[1]
+
+
+def _span_of(text: str) -> tuple[float, float]:
+    for form, length in _FORMATS.items():
+        try:
+            begin = datetime.strptime(text.replace("T", " ", 1), form)
+            return begin.timestamp(), (begin + length - timedelta(microseconds=1)).timestamp()
+        except (ValueError, OverflowError, OSError):
+            continue
+    raise click.BadParameter(f"{text!r} is no date; give it as 2026-11-01 or 2026-11-01T12:00")
+
+
+def metadata_of(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Return what texts of the form key=value say; a value is JSON if it can be, and text if not."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not (key and sign):
+            raise click.BadParameter(f"{pair!r} is not of the form key=value")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            found[key] = text
+    return found
