@@ -334,10 +334,12 @@ def test_nothing_goes_without_a_yes(history: Journal, answer: str) -> None:
     """What would go and how much that frees is told first; the exit code is 1."""
     prune, delete = ask("prune", answer=answer), ask("delete", "f", answer=answer)
     assert (1, 1) == (prune.exit_code, delete.exit_code)
-    assert ["snapshots  flow", "        3  f", "to delete: 3 snapshots of 2 runs of 1 flow; this frees 0 B"] == (
-        prune.stdout.splitlines()[:3]
-    )
-    assert "to delete: 5 snapshots of 2 runs of 1 flow; this frees 293.2 KiB\n" in delete.stdout
+    assert [
+        "snapshots  flow",
+        "        3  f",
+        "to delete: 3 snapshots of 2 runs of 1 flow; this frees 0 B of values",
+    ] == (prune.stdout.splitlines()[:3])
+    assert "to delete: 5 snapshots of 2 runs of 1 flow; this frees 293.2 KiB of values\n" in delete.stdout
     assert 6 == len(history.snapshots())
 
 

@@ -328,7 +328,7 @@ def _confirm(context: click.Context, journal: Journal, found: list[Snapshot], *,
     rows = [("snapshots", "flow"), *((str(count), flow) for flow, count in counts.items())]
     click.echo("\n".join(columns(rows, right=(0,))))
     freed = size(journal.freed([each.id for each in found]))
-    click.echo(f"to delete: {_told(found)}; this frees {freed}")
+    click.echo(f"to delete: {_told(found)}; this frees {freed} of values")
     if not yes and not click.confirm("Delete them?"):
         click.echo("nothing was deleted")
         context.exit(1)

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from checkpoint.cli.options import MOMENT_FORMAT
-from checkpoint.errors import DamagedSnapshotError
+from checkpoint.errors import DamagedSnapshotError, StoreError, UnknownSnapshotError
 from checkpoint.journal import Journal
 
 __all__ = ["amount", "columns", "flow_at", "moment", "run_at", "short_ids", "size", "values_at"]
@@ -125,10 +125,15 @@ def values_at(journal: Journal, snapshot: int, keys: Collection[str], *, spare: 
 
     Args:
         spare: so many characters of a line are needed for something else.
+
+    Raises:
+        StoreError, UnknownSnapshotError: the journal can't be read, or has no such snapshot.
     """
     width = max(30, shutil.get_terminal_size((_WIDTH, 24)).columns - spare)
     try:
         return {key: _short(value, width) for key, value in journal.state(snapshot, keys).items()}
+    except (StoreError, UnknownSnapshotError):
+        raise
     except Exception:  # of the user's own classes, too: each is looked at alone
         return {key: _value_at(journal, snapshot, key, width) for key in keys}
 
@@ -136,6 +141,8 @@ def values_at(journal: Journal, snapshot: int, keys: Collection[str], *, spare: 
 def _value_at(journal: Journal, snapshot: int, key: str, width: int) -> str:
     try:
         return _short(journal.state(snapshot, [key])[key], width)
+    except (StoreError, UnknownSnapshotError):
+        raise
     except DamagedSnapshotError as error:
         return f"<not readable: {error.reason.removeprefix(f'{key}: ')}>"
     except Exception as error:
