@@ -246,6 +246,7 @@ class Runtime:
             step=work.step.name,
             status=_status_after(delivery.stop, outputs),
             shown=bool(outputs) and work.step.name not in self._hidden,
+            items=[item.id for item in work.items],
             input=[name_of_class(type(item.event)) for item in work.items],
             **({"output": [name_of_class(type(event)) for event in outputs]} if outputs else {}),
             **({"tags": work.tags} if work.tags else {}),
@@ -257,8 +258,8 @@ class Runtime:
         for event in outputs:
             if isinstance(event, InputRequiredEvent):
                 self.stream.write(event)
-        self._follow(delivery)
         self._permitted(output)
+        self._follow(delivery)
 
     def _input_and_output(self, work: Work, outputs: list[Event], output: Any) -> dict[str, bytes]:
         events = [item.event for item in work.items]
