@@ -13,10 +13,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from events_programs import COUNT, Crowd
 
 from checkpoint.flows.events import Context
 from checkpoint.journal import journal_at
-from events_programs import COUNT, Crowd
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("events_programs.py")

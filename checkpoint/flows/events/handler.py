@@ -69,3 +69,5 @@ class WorkflowHandler:
         """End the run; whoever awaits it gets WorkflowCancelledByUser. It can be resumed."""
         self._runtime.cancel()
         await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.exception()  # who cancels knows: no need to complain that nobody has asked
