@@ -815,6 +815,8 @@ def test_changed_steps_can_be_matched_by_name(names: str, ran: str) -> None:
     flow = flow_of(log, names=names)
     flow.run({"a": 1}, on_change="ignore")
     assert list(ran) == [name for name in order(log) if len(name) == 1]
+    if ran:
+        assert names.index(ran[0]) == seen(log, ran[0])["checkpoint_index"]
     log.clear()
     flow.run({"a": 1})
     assert list(names) == [name for name in order(log) if len(name) == 1]
@@ -973,6 +975,50 @@ def test_a_kill_between_any_two_writes_redoes_no_complete_step(side: str, place:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def break_write(flow: CheckpointFlow) -> None:
+    """Let the disk fail under the handler of a flow."""
+
+    def fail_to_write(state: State) -> None:
+        raise StoreError("state.pkl", "No space left on device", "free some space")
+
+    flow.handler.write = fail_to_write  # type: ignore[method-assign]
+
+
+def test_a_file_that_was_not_written_is_made_up_for() -> None:
+    """The next run writes it before it does anything else, so that what is edited afterwards counts. [G29, G35]"""
+    flow = flow_of([])
+    break_write(flow)
+    with pytest.raises(StoreError, match="free some space"):
+        flow.run({"a": 1})
+    assert not Path("state.pkl").exists()
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow_of([]).check_point()
+    flow = fail(log := [])
+    assert ["q"] == order(log)
+    flow.handler.write({**flow.handler.read(), "a": "edited"})
+    flow_of(log).run()
+    assert "edited" == seen(log, "q")["a"]
+
+
+def test_a_start_from_the_past_is_resumed_where_it_was() -> None:
+    """Also if it is cut off before the file has the state that was brought back. [G33, G35]"""
+    flow_of([]).run({"a": 1})
+    flow = flow_of(log := [])
+    break_write(flow)
+    with pytest.raises(StoreError):
+        flow.run(checkpoint="r")
+    assert [] == log
+    flow_of(log).run({"b": 2})
+    assert ["load r", "r", "save r"] == order(log)
+    assert (1, 2) == (seen(log, "r")["a"], seen(log, "r")["checkpoint_index"])
+    flow = flow_of([], broken="q")
+    with pytest.raises(ZeroDivisionError):
+        flow.run(checkpoint="q")
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow.handler.read()
+    log.clear()
+    flow_of(log).run({"b": 2})
+    assert ["q", "r", "save r"] == order(log)
+
+
 LOOP = """
     import os, sys
     import numpy
@@ -1009,7 +1055,7 @@ def test_a_flow_that_is_killed_at_random_goes_on(rounds: int, tmp_path: Path) ->
     (tmp_path / "loop.py").write_text(textwrap.dedent(LOOP))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     begun: list[int] = []
-    for _ in range(rounds):
+    for number in range(rounds):
         with subprocess.Popen(
             [sys.executable, "loop.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True,
@@ -1017,12 +1063,14 @@ def test_a_flow_that_is_killed_at_random_goes_on(rounds: int, tmp_path: Path) ->
             assert process.stdout is not None
             assert process.stderr is not None
             assert "ready\n" == process.stdout.readline()
+            if number % 2 == 0:  # a slow machine gets somewhere as well
+                begun.append(int(process.stdout.readline()))
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(dice.uniform(0, 0.12))
             process.kill()
             begun += [int(line) for line in process.stdout.read().split("\n")[:-1]]
             assert "" == process.stderr.read()
-    assert rounds < len(begun)
+    assert len(begun) > rounds // 2
     for before, after in itertools.pairwise(begun):
         assert after in (before, (before + 1) % 8)
 
