@@ -22,6 +22,7 @@ import pydantic
 import pytest
 
 from checkpoint import BusyFlowError, UnknownSnapshotError, UnsavableError
+from checkpoint.codec import encode
 from checkpoint.flows.events import (
     Checkpoint,
     Context,
@@ -818,6 +819,78 @@ def test_an_edit_that_raises_changes_nothing() -> None:
     run(main())
 
 
+def test_an_edit_can_neither_be_nested_nor_wait() -> None:
+    """Both would never end; they raise at once."""
+    reasons: list[str] = []
+
+    class Flow(Workflow):
+        @step
+        async def one(self, ev: StartEvent, ctx: Context) -> StopEvent:
+            async with ctx.edit_state() as state:
+                state.n = 1
+                try:
+                    async with ctx.edit_state():
+                        pass
+                except WorkflowRuntimeError as error:
+                    reasons.append(error.reason)
+                try:
+                    await ctx.wait_for_event(HumanResponseEvent)
+                except WorkflowRuntimeError as error:
+                    reasons.append(error.reason)
+            return StopEvent(await ctx.get("n"))
+
+    async def main() -> None:
+        assert 1 == await Flow().run()
+
+    run(main())
+    text = "it cannot {} while it edits the state; leave the block first"
+    assert [text.format("edit it again"), text.format("wait for an event")] == reasons
+
+
+def test_of_two_event_classes_of_one_name_the_workflows_own_is_restored() -> None:
+    """Classes that a function defines anew on each call don't get mixed up."""
+
+    def made() -> type[Workflow]:
+        class Job(Event):
+            n: int
+
+        class Flow(Workflow):
+            @step
+            async def one(self, ev: StartEvent) -> Job:
+                return Job(n=ev.n)
+
+            @step
+            async def two(self, ev: Job) -> StopEvent:
+                return StopEvent(type(ev) is Job and ev.n)
+
+        return Flow
+
+    async def main() -> None:
+        first, second = made(), made()
+        for flow in (first(), second()):
+            handler = flow.run(n=3)
+            assert 3 == await handler
+            assert 3 == await flow.run_from(handler.ctx.checkpoints[1])
+
+    run(main())
+
+
+def test_the_stream_of_a_run_that_could_not_begin_ends() -> None:
+    """Who only listens to a busy run is not left waiting."""
+
+    async def main() -> None:
+        flow = Chain()
+        handler = flow.run(stepwise=True)
+        await handler.run_step()
+        other = flow.resume(handler.run_id)
+        assert [] == [event async for event in other.stream_events()]
+        with pytest.raises(BusyFlowError):
+            await other
+        await handler.cancel_run()
+
+    run(main())
+
+
 def test_values_stay_from_run_to_run() -> None:
     """On one context; a run without one is fresh. What is set between runs or from outside counts."""
 
@@ -1139,7 +1212,20 @@ def test_pickles_are_kept_and_read_on_request_only() -> None:
     run(main())
 
 
-def test_frames_that_others_wrote_are_refused() -> None:
+class OtherCodec:
+    """Writes what another version may write."""
+
+    name = "events-2"
+
+    def encode(self, value: Any) -> bytes:
+        return b"1"
+
+    def decode(self, data: bytes) -> Any:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("codec", [None, OtherCodec()], ids=["pickle", "events-2"])
+def test_frames_that_others_wrote_are_refused(codec: Any) -> None:
     """A pickle, or another format, in place of what was kept is damage; nothing of it is run. [55]"""
 
     async def main() -> None:
@@ -1147,9 +1233,10 @@ def test_frames_that_others_wrote_are_refused() -> None:
         ctx = Context(flow, name="forged")
         await flow.run(ctx=ctx, value=1)
         recorder = ctx.history.journal.resume(ctx.checkpoints[-1].run_id)
-        recorder.update({"state/value": Trap()}, index=9, status="finished", metadata={"shown": True, "next": 9})
+        frame = encode(Trap(), "value", codec=codec)
+        recorder.update({"state/value": frame}, index=9, status="finished", metadata={"shown": True, "next": 9})
         Trap.sprung.clear()
-        with pytest.raises(ValueError, match="was written by the codec 'pickle', which is not read here"):
+        with pytest.raises(ValueError, match=r"was written by the codec '(pickle|events-2)', which is not read here"):
             Context(flow, name="forged")
         assert [] == Trap.sprung
 

@@ -19,7 +19,7 @@ from checkpoint.flows.events.routes import Routes
 from checkpoint.flows.events.step import Step
 from checkpoint.flows.events.work import Work
 
-__all__ = ["Delivery", "Waiting", "deliver", "events_of"]
+__all__ = ["Delivery", "Waiting", "deliver", "events_of", "status_after"]
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -95,3 +95,10 @@ def events_of(step: Step, output: Any) -> list[Event]:
     if isinstance(output, list) and not output:
         raise WorkflowRuntimeError(step.name, "it returned an empty list, so nothing can follow; return another event")
     return outputs
+
+
+def status_after(stop: StopEvent | None, outputs: list[Event]) -> str:
+    """Return how a run stands after a step that returned these events."""
+    if stop is not None:
+        return "finished"
+    return "waiting" if any(isinstance(event, InputRequiredEvent) for event in outputs) else "running"

@@ -174,6 +174,7 @@ class Ledger:
         place = f"checkpoint {snapshot.run}.{snapshot.index}"
         if unsaved := snapshot.metadata.get("unsaved"):
             raise WorkflowValidationError(place, f"{', '.join(unsaved)} could not be kept; start from another one")
+        self._codec.known = routes.event_types()
         self._next = snapshot.metadata["next"]
         raw: dict[str, bytes] = journal.state(snapshot.id, codec=RAW)
         progress = {}

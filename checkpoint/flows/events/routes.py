@@ -50,6 +50,10 @@ class Routes:
         """Return the names of the steps that take an event of exactly this class."""
         return [name for name, step in self.steps.items() if event_type in step.accepts]
 
+    def event_types(self) -> tuple[type[Event], ...]:
+        """Return the classes that the steps take or return."""
+        return tuple(dict.fromkeys(cls for step in self.steps.values() for cls in (*step.accepts, *step.returns)))
+
     def start_type(self) -> type[StartEvent]:
         """Return the class of the event that a run begins with."""
         found = _of_kind(StartEvent, (cls for step in self.steps.values() for cls in step.accepts))

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, final
 
-from checkpoint.flows.events.delivery import Delivery, Waiting, deliver, events_of
+from checkpoint.flows.events.delivery import Delivery, Waiting, deliver, events_of, status_after
 from checkpoint.flows.events.errors import WorkflowCancelledByUser, WorkflowRuntimeError, WorkflowTimeoutError
 from checkpoint.flows.events.event import Event, InputRequiredEvent, StopEvent
 from checkpoint.flows.events.ledger import Item, Ledger
@@ -95,7 +95,6 @@ class Runtime:
         finally:
             self.is_active = False
             await self._stop_tasks()
-            self.stream.close()
 
     async def _stop(self, seconds: float | None) -> StopEvent:
         for event, step in self._early:
@@ -193,7 +192,8 @@ class Runtime:
                     output = await self._called(work)
                     break
                 except Exception as error:
-                    work.withdraw(self.ledger)
+                    with self._buffers_lock:  # plain functions collect in threads
+                        work.withdraw(self.ledger)
                     progress.elapsed += time.monotonic() - began
                     self._retry(work, error)
                 work = self._tasks[task] = Work(work.step, work.items, self.ledger.values)
@@ -244,7 +244,7 @@ class Runtime:
             removed,
             values=work.overlay.changes(),
             step=work.step.name,
-            status=_status_after(delivery.stop, outputs),
+            status=status_after(delivery.stop, outputs),
             shown=bool(outputs) and work.step.name not in self._hidden,
             items=[item.id for item in work.items],
             input=[name_of_class(type(item.event)) for item in work.items],
@@ -335,6 +335,7 @@ class Runtime:
         self, work: Work, kind: type[Event], wanted: Mapping[str, Any], asking: Event | None, seconds: float | None
     ) -> Event:
         """See `Context.wait_for_event`."""
+        self._check_not_editing(work, "wait for an event")
         progress = work.item.progress
         number, work.waits = work.waits, work.waits + 1
         if number < len(progress.answers):
@@ -364,10 +365,18 @@ class Runtime:
         self._commit_delivery("wait", delivery, progress, removed, step=work.step.name, status=status)
         self._follow(delivery)
 
+    def _check_not_editing(self, work: Work, what: str) -> None:
+        if work.is_editing:
+            raise WorkflowRuntimeError(
+                work.step.name, f"it cannot {what} while it edits the state; leave the block first"
+            )
+
     @contextlib.asynccontextmanager
     async def editing(self, work: Work) -> AsyncIterator[Overlay]:
         """Yield the state for a change that is committed at once, unless an earlier attempt has made it."""
+        self._check_not_editing(work, "edit it again")
         async with self._edit_lock:
+            work.is_editing = True
             number, work.edits = work.edits, work.edits + 1
             overlay, progress = Overlay(self.ledger.values), work.item.progress
             for name, value in work.overlay.changes().items():
@@ -378,7 +387,10 @@ class Runtime:
                     overlay.hold(name, value)
                 for name in progress.edits[number]["absent"]:
                     overlay.hide(name)
-            yield overlay
+            try:
+                yield overlay
+            finally:
+                work.is_editing = False
             if changes := {} if is_known else overlay.changes():
                 values = self.ledger.values
                 before = {name: values.read(name)[0] for name in changes if name in values}
@@ -386,9 +398,3 @@ class Runtime:
                 self._commit("edit", self.ledger.progress_of(work.item), values=changes, step=work.step.name)
                 for name in changes:
                     work.overlay.forget(name)
-
-
-def _status_after(stop: StopEvent | None, outputs: list[Event]) -> str:
-    if stop is not None:
-        return "finished"
-    return "waiting" if any(isinstance(event, InputRequiredEvent) for event in outputs) else "running"

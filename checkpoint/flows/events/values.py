@@ -16,13 +16,14 @@ import datetime
 import decimal
 import enum
 import importlib
+import itertools
 import json
 import pathlib
 import sys
 import uuid
 import zoneinfo
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, final
 
 from pydantic import BaseModel
@@ -84,13 +85,13 @@ def name_of_class(cls: type) -> str:
     return f"{keys.module_name(cls.__module__)}:{cls.__qualname__}"
 
 
-def class_of(name: str) -> type:
-    """Return the class of that name: an event class that is defined somewhere, or one that can be imported.
+def class_of(name: str, known: Iterable[type] = ()) -> type:
+    """Return the class of that name: a known one, an event class that is defined somewhere, or one to be imported.
 
     Raises:
         LookupError: there is none.
     """
-    for cls in _subclasses(Event):
+    for cls in itertools.chain(known, _subclasses(Event)):
         if name_of_class(cls) == name:
             return cls
     module, _, qualname = name.partition(":")
@@ -126,6 +127,8 @@ class ValueCodec:
 
     def __init__(self, pickle: bool = False) -> None:
         self.pickle = pickle
+        #: Classes that are meant where there are others of the same name.
+        self.known: tuple[type, ...] = ()
 
     def encode(self, value: Any) -> bytes:
         """Return a value's bytes; raise TypeError naming the place in it that can't be written."""
@@ -200,6 +203,9 @@ class ValueCodec:
             return {self._read(name): self._read(item) for name, item in content}
         if tag in _READERS:
             return _READERS[tag](self._read(content))
+        if tag in _CLASS_READERS:
+            name, inner = self._read(content)
+            return _CLASS_READERS[tag](class_of(name, self.known), inner)
         raise TypeError(f"it has a part of the unknown kind {tag}")
 
 
@@ -213,11 +219,9 @@ def _state_of(model: BaseModel) -> dict[str, Any]:
     }
 
 
-def _model(content: Any) -> BaseModel:
-    name, state = content
-    cls = class_of(name)
+def _model(cls: type, state: Any) -> BaseModel:
     if not issubclass(cls, BaseModel):
-        raise TypeError(f"{name} is no longer a model")
+        raise TypeError(f"{cls.__qualname__} is no longer a model")
     missing = [field for field, info in cls.model_fields.items() if info.is_required() and field not in state["fields"]]
     if missing:
         raise TypeError(f"{cls.__qualname__} now needs {', '.join(missing)}, which it was kept without")
@@ -237,22 +241,18 @@ def _model(content: Any) -> BaseModel:
     return model
 
 
-def _dataclass(content: Any) -> Any:
-    name, fields = content
-    cls = class_of(name)
+def _dataclass(cls: type, fields: Any) -> Any:
     if not dataclasses.is_dataclass(cls):
-        raise TypeError(f"{name} is no longer a dataclass")
+        raise TypeError(f"{cls.__qualname__} is no longer a dataclass")
     value = object.__new__(cls)
     for field, item in fields.items():
         object.__setattr__(value, field, item)
     return value
 
 
-def _namedtuple(content: Any) -> Any:
-    name, items = content
-    cls = class_of(name)
+def _namedtuple(cls: type, items: Any) -> Any:
     if not (issubclass(cls, tuple) and hasattr(cls, "_fields")):
-        raise TypeError(f"{name} is no longer a named tuple")
+        raise TypeError(f"{cls.__qualname__} is no longer a named tuple")
     return tuple.__new__(cls, items)
 
 
@@ -261,11 +261,9 @@ def _zoned(content: Any) -> Any:
     return keys.decode(text).replace(tzinfo=zoneinfo.ZoneInfo(zone))
 
 
-def _enum(content: Any) -> Any:
-    name, member = content
-    cls = class_of(name)
+def _enum(cls: type, member: Any) -> Any:
     if not issubclass(cls, enum.Enum):
-        raise TypeError(f"{name} is no longer an enum")
+        raise TypeError(f"{cls.__qualname__} is no longer an enum")
     return cls[member]
 
 
@@ -278,9 +276,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "$key": keys.decode,
     "$zoned": _zoned,
     "$path": lambda content: getattr(pathlib, content[0])(content[1]),
+    "$unsaved": lambda content: Unsaved(*content),
+}
+_CLASS_READERS: dict[str, Callable[[type, Any], Any]] = {
     "$enum": _enum,
     "$model": _model,
     "$dataclass": _dataclass,
     "$namedtuple": _namedtuple,
-    "$unsaved": lambda content: Unsaved(*content),
 }

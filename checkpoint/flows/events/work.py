@@ -37,6 +37,7 @@ class Work:
         self.taken: list[Entry] = []
         self.tags: list[str] = []
         self.waits = self.edits = self.collects = 0
+        self.is_editing = False
 
     @property
     def item(self) -> Item:
@@ -63,7 +64,7 @@ class Work:
             entry = Entry(entry_id, self.item.rank, buffer, event, ledger.encoded(event, f"event of {buffer}"))
             ledger.entries[entry_id] = entry
             self.added.append(entry)
-        free = [entry for entry in ledger.entries.values() if entry.buffer == buffer and entry.taker is None]
+        free = [entry for entry in list(ledger.entries.values()) if entry.buffer == buffer and entry.taker is None]
         chosen: list[Entry] = []
         for kind in expected:
             match = next((entry for entry in free if type(entry.event) is kind and entry not in chosen), None)

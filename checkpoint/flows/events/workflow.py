@@ -268,6 +268,7 @@ class Workflow:
                 f"a run of {type(self).__name__} needs an event loop; start it in an async function, "
                 "run by asyncio.run(...)"
             ) from None
+        ctx.history.codec.known = routes.event_types()
         ledger = Ledger(recorder, ctx.history.codec, ctx.values, is_strict=ctx.is_strict)
 
         def call(step: Step, event: Any, work: Work) -> Any:
@@ -280,10 +281,11 @@ class Workflow:
         async def run() -> Any:
             try:
                 async with self._limit:
-                    with ctx.history.journal.lease(f"run {runtime.run_id}"):
+                    with ctx.history.journal.lease(f"{ctx.history.flow}, run {runtime.run_id}"):
                         return await runtime.run(lambda: begin(ledger, routes), self.timeout)
             finally:
                 runtime.is_active = False
+                runtime.stream.close()
                 ctx.newest = ledger.newest if ledger.newest is not None else ctx.newest
 
         ctx.attach(runtime)
