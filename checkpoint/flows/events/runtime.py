@@ -165,15 +165,15 @@ class Runtime:
 
     def _ready(self, step: Step) -> Iterable[list[Item]]:
         """Return what a step can be called for: its items one by one, or all of them if no more can come."""
-        busy = {item.id for work in self._tasks.values() for item in work.items}
-        mine = (item for item in self.ledger.items.values() if item.step == step.name and item.id not in busy)
+        name, busy = step.name, {item.id for work in self._tasks.values() for item in work.items}
+        mine = (item for item in self.ledger.items.values() if item.step == name and item.id not in busy)
         if not step.gathers:
             return [[item] for item in itertools.islice(mine, step.num_workers)]
         gathered = {item.id: item for item in mine}
         others = {item.id: item.step for item in self.ledger.items.values() if item.step and item.id not in gathered}
-        is_stuck = not busy and all(self.routes.steps[name].gathers for name in others.values())
+        is_stuck = not busy and all(self.routes.steps[other].gathers for other in others.values())
         is_first = min(gathered, default=0) < min(others, default=1)
-        if gathered and (not self.routes.feeders[step.name] & set(others.values()) or (is_stuck and is_first)):
+        if gathered and (not self.routes.feeders[name] & set(others.values()) or (is_stuck and is_first)):
             return [sorted(gathered.values(), key=lambda item: (item.rank, item.id))]
         return []
 
