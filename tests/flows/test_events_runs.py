@@ -1159,6 +1159,27 @@ def test_a_value_that_cannot_be_kept_fails_no_run(place: str, caplog: pytest.Log
     run(main())
 
 
+def test_a_value_that_was_not_kept_is_missing_later() -> None:
+    """The next run on the context has it, and its checkpoints name it; another context has no such value. [54]"""
+
+    class Flow(Workflow):
+        @step
+        async def one(self, ev: StartEvent, ctx: Context) -> StopEvent:
+            if ev.first:
+                await ctx.set("lock", threading.Lock())
+            return StopEvent((await ctx.get("lock")).locked())
+
+    async def main() -> None:
+        flow = Flow()
+        ctx = Context(flow, name="locked")
+        assert [False, False] == [await flow.run(ctx=ctx, first=first) for first in (True, False)]
+        assert [(), ("lock",), ("lock",), ("lock",)] == [each.unsaved for each in ctx.checkpoints]
+        with pytest.raises(ValueError, match="no value 'lock'"):
+            await Context(flow, name="locked").get("lock")
+
+    run(main())
+
+
 def test_strict_contexts_refuse_what_cannot_be_kept() -> None:
     """The run fails with an error that names the value. [54]"""
 

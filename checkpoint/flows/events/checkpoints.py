@@ -13,7 +13,7 @@ from checkpoint.errors import DamagedSnapshotError
 from checkpoint.flows.events.values import RAW, ValueCodec
 from checkpoint.journal import Journal, Snapshot
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "shown_name"]
 
 
 @final
@@ -68,7 +68,7 @@ class Checkpoint:
     @property
     def unsaved(self) -> tuple[str, ...]:
         """What could not be kept: names of values and events. If there are any, no run can start here."""
-        return tuple(self.snapshot.metadata.get("unsaved", ()))
+        return tuple(shown_name(key) for key in self.snapshot.metadata.get("unsaved", ()))
 
     @property
     def is_resumable(self) -> bool:
@@ -120,3 +120,9 @@ class Checkpoint:
             except Exception as error:
                 raise DamagedSnapshotError(f"checkpoint {self.id_}", f"{key}: {error}", "read another one") from error
         return found
+
+
+def shown_name(key: str) -> str:
+    """Return what people call a part of a snapshot: the name of a value, or which event it is."""
+    kind, _, rest = key.partition("/")
+    return rest if kind == "state" else f"event of {rest.split('/')[-1]}" if rest else f"{kind} event"

@@ -26,7 +26,7 @@ from checkpoint.flows.events.history import CheckpointDifference, History, RunRe
 from checkpoint.flows.events.ledger import Values
 from checkpoint.flows.events.runtime import Runtime
 from checkpoint.flows.events.state import Draft, Overlay
-from checkpoint.flows.events.values import RAW, ValueCodec, name_of_class
+from checkpoint.flows.events.values import RAW, ValueCodec, is_unsaved, name_of_class
 from checkpoint.flows.events.work import Work
 from checkpoint.journal import Snapshot, journal_at
 from checkpoint.store import Store
@@ -89,7 +89,8 @@ class Context(Generic[S]):
         if snapshot is not None:
             keys = [key for key in self.history.journal.keys(snapshot.id) if key.startswith("state/")]
             data = self.history.journal.state(snapshot.id, keys, codec=RAW)
-            self.values = Values(self.history.codec, {key.removeprefix("state/"): text for key, text in data.items()})
+            kept = {key.removeprefix("state/"): text for key, text in data.items() if not is_unsaved(text)}
+            self.values = Values(self.history.codec, kept)
 
     def branched(self, flow: str, branch: str, snapshot: Snapshot) -> Context[S]:
         """Return a context that shares a lineage's history and has the values of one of its rows."""

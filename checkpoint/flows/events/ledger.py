@@ -17,16 +17,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 from checkpoint.errors import UnsavableError
+from checkpoint.flows.events.checkpoints import shown_name
 from checkpoint.flows.events.errors import WorkflowValidationError
 from checkpoint.flows.events.event import Event
 from checkpoint.flows.events.routes import Routes
-from checkpoint.flows.events.values import RAW, Unsaved, ValueCodec, framed
+from checkpoint.flows.events.values import RAW, Unsaved, ValueCodec, framed, is_unsaved
 from checkpoint.journal import Journal, Recorder, Snapshot
 
 __all__ = ["Entry", "Item", "Ledger", "Progress", "Rank", "Values"]
 
 _LOG = logging.getLogger("checkpoint")
-_UNSAVED = b'{"$unsaved"'
 #: Where an event stands among those that were sent together, and these among others.
 Rank = tuple[int, ...]
 
@@ -156,7 +156,8 @@ class Ledger:
         self.items: dict[int, Item] = {}
         self.entries: dict[str, Entry] = {}
         self._next = 0
-        self._unsaved: set[str] = set()
+        kept = () if recorder.newest is None else recorder.newest.metadata.get("unsaved", ())
+        self._unsaved = {key for key in kept if key.startswith("state/")}
 
     @property
     def newest(self) -> Snapshot | None:
@@ -173,7 +174,8 @@ class Ledger:
         assert snapshot is not None
         place = f"checkpoint {snapshot.run}.{snapshot.index}"
         if unsaved := snapshot.metadata.get("unsaved"):
-            raise WorkflowValidationError(place, f"{', '.join(unsaved)} could not be kept; start from another one")
+            names = ", ".join(map(shown_name, unsaved))
+            raise WorkflowValidationError(place, f"{names} could not be kept; start from another one")
         self._codec.known = routes.event_types()
         self._next = snapshot.metadata["next"]
         raw: dict[str, bytes] = journal.state(snapshot.id, codec=RAW)
@@ -254,11 +256,9 @@ class Ledger:
         data = {name: self.encoded(value, name) for name, value in state.items()}
         parts = {**changes, **{f"state/{name}": text for name, text in data.items()}}
         gone = set(removed) - set(parts)
-        unsaved = (self._unsaved - gone - set(parts)) | {
-            key for key, text in parts.items() if text.startswith(_UNSAVED)
-        }
+        unsaved = (self._unsaved - gone - set(parts)) | {key for key, text in parts.items() if is_unsaved(text)}
         if unsaved:
-            metadata["unsaved"] = sorted(_shown(key) for key in unsaved)
+            metadata["unsaved"] = sorted(unsaved)
         newest = self.recorder.newest
         index = newest.index + 1 if newest is not None and newest.run == self.recorder.run.id else 0
         snapshot = self.recorder.update(
@@ -271,14 +271,9 @@ class Ledger:
         )
         self._unsaved = unsaved
         for name, text in data.items():
-            self.values.write(name, state[name], None if text.startswith(_UNSAVED) else text)
+            self.values.write(name, state[name], None if is_unsaved(text) else text)
         self.values.changed.clear()
         return snapshot
-
-
-def _shown(key: str) -> str:
-    kind, _, rest = key.partition("/")
-    return rest if kind == "state" else f"event of {rest.split('/')[-1]}" if rest else f"{kind} event"
 
 
 def _check_taker(place: str, routes: Routes, step: str, event: Event) -> None:

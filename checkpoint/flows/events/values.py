@@ -33,7 +33,7 @@ from checkpoint.codec import Frame, encode
 from checkpoint.flows.events.event import Event
 from checkpoint.journal.values import frame_of, value_of
 
-__all__ = ["FORMAT", "RAW", "Unsaved", "ValueCodec", "class_of", "framed", "name_of_class"]
+__all__ = ["FORMAT", "RAW", "Unsaved", "ValueCodec", "class_of", "framed", "is_unsaved", "name_of_class"]
 
 #: Number of the format, as the name of the codec of its frames.
 FORMAT = "events-1"
@@ -78,6 +78,11 @@ class Unsaved:
 
     type_name: str
     reason: str
+
+
+def is_unsaved(data: bytes) -> bool:
+    """Tell whether encoded bytes stand for a value that could not be encoded."""
+    return data.startswith(b'{"$unsaved"')
 
 
 def name_of_class(cls: type) -> str:
