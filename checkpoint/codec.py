@@ -461,10 +461,12 @@ def _decompress(body: memoryview) -> bytes:
 def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: Codec | None) -> Any:
     read: Callable[[bytes], Any]
     try:
-        if name == "pickle":
-            return pickle.loads(stream, buffers=buffers)
         if codec is not None and codec.name == name:
             read = codec.decode
+        elif getattr(codec, "is_exclusive", False):
+            raise LookupError(f"it was written by the codec {name!r}, which is not read here")
+        elif name == "pickle":
+            return pickle.loads(stream, buffers=buffers)
         elif name == JsonCodec.name:
             read = JsonCodec().decode
         else:

@@ -626,6 +626,14 @@ def test_one_of_two_processes_gets_the_lease(tmp_path: Path) -> None:
                 pass
 
 
+def test_a_lease_leaves_no_file(journal: Journal) -> None:
+    """What tells who holds it goes when it is given back."""
+    folder = Path(journal.folder, "leases")
+    with journal.lease("f"):
+        assert 1 == len(list(folder.iterdir()))
+    assert [] == list(folder.iterdir())
+
+
 def test_a_lease_excludes_threads_of_its_own_process(journal: Journal) -> None:
     """A second holder in the same process is refused as one in another process is; other flows are free."""
     with journal.lease("f"), journal.lease("g"), pytest.raises(BusyFlowError, match=f"process {os.getpid()} on"):

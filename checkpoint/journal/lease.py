@@ -1,7 +1,7 @@
 """Lease: the right to run a flow, held by one process at a time on one host.
 
 A lock of the operating system on a file, so it ends with the process that holds it, however that ends; a child made by
-fork doesn't inherit it. The file tells who holds it, for the error that others get.
+fork doesn't inherit it. The file tells who holds it, for the error that others get, and goes with the lease.
 
 Must not know: runs, snapshots.
 
@@ -55,6 +55,8 @@ def leased(folder: str, name: str) -> Iterator[None]:
         with _guard:
             if os.getpid() == place[0]:  # a forked child holds nothing
                 _held.pop(place, None)
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)
             os.close(descriptor)
 
 
@@ -64,7 +66,7 @@ def _locked(folder: str, path: str, name: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if _is_at(path, descriptor):
                 return descriptor
         except (BlockingIOError, PermissionError):
             holder = _holder(descriptor)
@@ -74,6 +76,13 @@ def _locked(folder: str, path: str, name: str) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)  # somebody has removed the file meanwhile: the lock of another one counts
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(descriptor: int) -> str:
