@@ -105,6 +105,9 @@ class Event(BaseModel):
 class StartEvent(Event):
     """What a run begins with; it carries the keywords of `run()`."""
 
+    def __init__(self, **values: Any) -> None:  # tells type checkers that it takes any keyword
+        super().__init__(**values)
+
 
 class StopEvent(Event):
     """What ends a run; `result` is what the run returns. A subclass is itself the result."""
@@ -118,6 +121,12 @@ class StopEvent(Event):
 class InputRequiredEvent(Event):
     """What a step returns to ask a person; no step has to take it. It is written to the stream."""
 
+    def __init__(self, **values: Any) -> None:  # tells type checkers that it takes any keyword
+        super().__init__(**values)
+
 
 class HumanResponseEvent(Event):
     """What a person answers, with `handler.ctx.send_event(...)`; no step has to return it."""
+
+    def __init__(self, **values: Any) -> None:  # tells type checkers that it takes any keyword
+        super().__init__(**values)
