@@ -25,7 +25,7 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 
 def _by_size(kilobytes: int, rounds: int) -> Iterator[Figure]:
-    count = 3 if kilobytes > 10_000 else 20
+    count = 1 if kilobytes > 10_000 else 20
     numbers = itertools.count()
     with fresh_folder() as folder, fresh_store():
         recorder = journal_at().begin("benchmark")

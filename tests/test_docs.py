@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import checkpoint
+import checkpoint.flows.linear
+import checkpoint.journal
 from checkpoint.options import TaskSettings
 from checkpoint.runs import RunOptions
 
@@ -55,6 +57,20 @@ def test_the_reference_names_everything_public() -> None:
     """docs/reference.md has an entry for each public name."""
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert [name for name in checkpoint.__all__ if f"`{name}" not in text] == []
+
+
+@pytest.mark.parametrize("module", [checkpoint.flows.linear, checkpoint.journal], ids=lambda module: module.__name__)
+def test_the_reference_names_everything_in_a_module_of_its_own(module: Any) -> None:
+    """docs/reference.md names what flows and the journal offer, and the methods of their classes."""
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    methods = [
+        name
+        for each in (getattr(module, name) for name in module.__all__)
+        if isinstance(each, type)
+        for name, value in vars(each).items()
+        if callable(value) and not name.startswith("_")
+    ]
+    assert [name for name in (*module.__all__, *methods) if not re.search(rf"\b{name}\b", text)] == []
 
 
 def test_the_reference_names_every_option() -> None:

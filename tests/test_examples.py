@@ -179,7 +179,7 @@ def test_linear_goes_on_wherever_it_is_killed(store: Path, tmp_path: Path) -> No
     seen: list[str] = []
     for _ in range(MOST_KILLS):
         with started("linear", store, tmp_path) as process:
-            has_ended(process, chance.uniform(0.5, 4))
+            has_ended(process, chance.uniform(0.5, 3))
             kill_group(process)
             assert process.stdout is not None
             seen += process.stdout.read().splitlines()

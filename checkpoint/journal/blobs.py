@@ -73,7 +73,6 @@ class Blobs:
         text = os.urandom(16).hex()
         name = os.path.join(text[:2], f"{text[2:]}.blob")
         path = os.path.join(self._folder, name)
-        is_new_folder = not os.path.isdir(os.path.dirname(path))
         make_folder(os.path.dirname(path))
         temporary = f"{path}.tmp"
         try:
@@ -88,8 +87,6 @@ class Blobs:
                 os.remove(temporary)
             raise
         sync_folder(os.path.dirname(path))
-        if is_new_folder:
-            sync_folder(self._folder)
         return name
 
     def insert(self, sql: sqlite3.Connection, frame: Frame, file: str | None) -> int:

@@ -188,10 +188,12 @@ class Database:
 
 
 def make_folder(folder: str) -> None:
-    """Make a folder, and those above it that are missing, for this user alone."""
+    """Make a folder, and those above it that are missing, for this user alone; they last when this returns."""
     if not os.path.isdir(folder):
         make_folder(os.path.dirname(folder))
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        with contextlib.suppress(PermissionError):  # one may be allowed to add to a folder and not to read it
+            sync_folder(os.path.dirname(folder))
 
 
 def sync_folder(folder: str) -> None:

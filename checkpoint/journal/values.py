@@ -10,15 +10,20 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import sys
 import types
 from typing import Any, final
 
-from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode
-from checkpoint.errors import UnstorableError
+from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode, read_head
+from checkpoint.errors import DamagedEntryError, UnstorableError
 
 __all__ = ["frame_of", "value_of"]
 
 
+#: The version whose byte code functions that travel by value have.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+#: What shows that a frame may hold such functions.
+_CODE = (b"_restore_function", b"_load_dill")
 #: What pickle itself finds by its name.
 _BY_NAME = (type, types.FunctionType)
 
@@ -61,7 +66,7 @@ class _DillCodec:
 _DILL = _DillCodec()
 
 
-def frame_of(value: object, what: str, *, head: Any = None) -> Frame:
+def frame_of(value: object, what: str) -> Frame:
     """Return the frame of a value; one that already is a frame as it is.
 
     Raises:
@@ -69,19 +74,26 @@ def frame_of(value: object, what: str, *, head: Any = None) -> Frame:
     """
     if isinstance(value, Frame):
         return value
+    codec: Codec | None = None
     try:
-        return encode(value, what, head=head)
+        frame = encode(value, what)
     except UnstorableError as error:
+        codec = _DILL
         try:
-            return encode(value, what, codec=_DILL, head=head)
+            frame = encode(value, what, codec=codec)
         except UnstorableError:
             raise error from error.__cause__
+    if any(mark in part for mark in _CODE for part in frame.parts if isinstance(part, bytes)):
+        return encode(value, what, codec=codec, head=[PYTHON])
+    return frame
 
 
 def value_of(frame: bytes | memoryview, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
     """Return the value of a frame and its digest; arrays in it are writable if the frame's memory is.
 
     Raises:
-        DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+        DamagedEntryError: the bytes are not what was written, or cannot be decoded, or hold code of another Python.
     """
+    if (head := read_head(frame)) and head[0] != PYTHON:
+        raise DamagedEntryError(f"it holds functions that Python {head[0]} saved and Python {PYTHON} can't run")
     return decode(frame, codec=codec or _DILL, is_mapped=is_mapped)

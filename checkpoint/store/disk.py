@@ -29,7 +29,8 @@ import xxhash
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
-from checkpoint.store.advice import LOCK_SECONDS, advice_on
+from checkpoint.store.advice import LOCK_SECONDS as _LOCK_SECONDS
+from checkpoint.store.advice import advice_on
 from checkpoint.store.entry import Entry, Epoch, Write
 
 __all__ = ["DiskStore"]
@@ -124,7 +125,7 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
     """The DiskCache of one task's folder."""
 
     def __init__(self, folder: str) -> None:
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+        super().__init__(folder, timeout=_LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
         self._identity = self._identify()
 
     def _identify(self) -> tuple[int, int] | None:
@@ -402,7 +403,7 @@ def _recorded_name(folder: str) -> str | None:
     file = os.path.join(folder, "cache.db")
     if not os.path.exists(file):
         return None
-    connection = sqlite3.connect(file, timeout=LOCK_SECONDS)
+    connection = sqlite3.connect(file, timeout=_LOCK_SECONDS)
     try:
         rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
         return str(rows[0][0]) if rows else None

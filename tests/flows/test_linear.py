@@ -688,6 +688,21 @@ def test_a_step_may_be_added_twice() -> None:
     assert {"checkpoint_index": 1} == ran[-1]
 
 
+def test_a_step_of_another_flow_can_be_added() -> None:
+    """With the loader and saver that it has, or others."""
+    one, other = CheckpointFlow("one.pkl"), CheckpointFlow("other.pkl")
+    seen_data: Log = []
+
+    @one.add_step(load=lambda state: {"x": 1})
+    def step(state: State, data: State) -> None:
+        seen_data.append(dict(data))
+
+    other.add_step(step)
+    other.add_step(load=lambda state: {"x": 2})(step)
+    other.run({}, "always")
+    assert [{"x": 1}, {"x": 2}] == seen_data
+
+
 # --- what goes wrong -------------------------------------------------------------------------------------
 
 
@@ -800,6 +815,8 @@ def test_changed_steps_can_be_matched_by_name(names: str, ran: str) -> None:
     flow = flow_of(log, names=names)
     flow.run({"a": 1}, on_change="ignore")
     assert list(ran) == [name for name in order(log) if len(name) == 1]
+    if ran:
+        assert names.index(ran[0]) == seen(log, ran[0])["checkpoint_index"]
     log.clear()
     flow.run({"a": 1})
     assert list(names) == [name for name in order(log) if len(name) == 1]
@@ -862,6 +879,17 @@ def test_a_damaged_file_is_reported(damage: Callable[[bytes], bytes]) -> None:
     flow.run(checkpoint=flow.history()[-1])
     assert ["q", "r", "save r"] == order(log)
     assert {"a": 1, "by p": 2, "checkpoint_index": 1} == seen(log, "q")
+
+
+def test_functions_of_another_python_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their byte code would crash it: the file is refused. Plain data of another Python are read. [G35]"""
+    with monkeypatch.context() as patch:
+        patch.setattr("checkpoint.journal.values.PYTHON", "3.8")
+        LocalStateHandler("plain.pkl").write({"a": [1]})
+        LocalStateHandler("function.pkl").write({"f": lambda: 1})
+    assert {"a": [1]} == LocalStateHandler("plain.pkl").read()
+    with pytest.raises(DamagedSnapshotError, match=r"holds functions that Python 3\.8 saved and"):
+        LocalStateHandler("function.pkl").read()
 
 
 def test_a_damaged_journal_is_reported(store: Path) -> None:
@@ -945,6 +973,50 @@ def test_a_kill_between_any_two_writes_redoes_no_complete_step(side: str, place:
         assert list(map(str, range(complete % 3, 3))) == again
         for path in (tmp_path / "s.pkl", tmp_path / "cache"):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def break_write(flow: CheckpointFlow) -> None:
+    """Let the disk fail under the handler of a flow."""
+
+    def fail_to_write(state: State) -> None:
+        raise StoreError("state.pkl", "No space left on device", "free some space")
+
+    flow.handler.write = fail_to_write  # type: ignore[method-assign]
+
+
+def test_a_file_that_was_not_written_is_made_up_for() -> None:
+    """The next run writes it before it does anything else, so that what is edited afterwards counts. [G29, G35]"""
+    flow = flow_of([])
+    break_write(flow)
+    with pytest.raises(StoreError, match="free some space"):
+        flow.run({"a": 1})
+    assert not Path("state.pkl").exists()
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow_of([]).check_point()
+    flow = fail(log := [])
+    assert ["q"] == order(log)
+    flow.handler.write({**flow.handler.read(), "a": "edited"})
+    flow_of(log).run()
+    assert "edited" == seen(log, "q")["a"]
+
+
+def test_a_start_from_the_past_is_resumed_where_it_was() -> None:
+    """Also if it is cut off before the file has the state that was brought back. [G33, G35]"""
+    flow_of([]).run({"a": 1})
+    flow = flow_of(log := [])
+    break_write(flow)
+    with pytest.raises(StoreError):
+        flow.run(checkpoint="r")
+    assert [] == log
+    flow_of(log).run({"b": 2})
+    assert ["load r", "r", "save r"] == order(log)
+    assert (1, 2) == (seen(log, "r")["a"], seen(log, "r")["checkpoint_index"])
+    flow = flow_of([], broken="q")
+    with pytest.raises(ZeroDivisionError):
+        flow.run(checkpoint="q")
+    assert {"a": 1, "by p": 2, "checkpoint_index": 1} == flow.handler.read()
+    log.clear()
+    flow_of(log).run({"b": 2})
+    assert ["q", "r", "save r"] == order(log)
 
 
 LOOP = """

@@ -128,6 +128,8 @@ class CheckpointFlow:
         return lambda function: self._added(function, first if load is None else load, save)
 
     def _added(self, function: Any, load: Any, save: Any) -> Step:
+        if isinstance(function, Step):  # one of another flow, perhaps
+            function, load, save = function.function, load or function.load, save or function.save
         self.fs.append(Step(function, load, save))
         return self.fs[-1]
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import platform
 from collections.abc import Callable
 from typing import Any, Protocol, final
 
-from checkpoint.codec import read_head
-from checkpoint.errors import DamagedEntryError, DamagedSnapshotError, StoreError, UnsavableError, UnstorableError
+from checkpoint.errors import DamagedSnapshotError, StoreError, UnsavableError, UnstorableError
 from checkpoint.journal.database import sync_folder
 from checkpoint.journal.values import frame_of, value_of
 from checkpoint.keys import module_name
@@ -83,7 +81,7 @@ class LocalStateHandler:
         try:
             state = _decode(content)
         except Exception as error:
-            raise DamagedSnapshotError(self.path, f"{error}{_written_by(content)}", _ADVICE) from error
+            raise DamagedSnapshotError(self.path, str(error), _ADVICE) from error
         if not isinstance(state, dict):
             raise DamagedSnapshotError(self.path, f"it holds a {type(state).__name__} and no dict", _ADVICE)
         return state
@@ -96,7 +94,7 @@ class LocalStateHandler:
             StoreError: the disk is full, or the like; the file stays as it was.
         """
         try:
-            frame = frame_of(state, "state", head=[platform.python_version()])
+            frame = frame_of(state, "state")
         except UnstorableError as error:
             raise self._unsavable(state, error) from error
         target = os.path.realpath(self.path)
@@ -137,14 +135,6 @@ def _decode(content: bytes) -> Any:
     import dill
 
     return dill.loads(content)
-
-
-def _written_by(content: bytes) -> str:
-    """Say under which Python a file was written, if that is not this one and can be read."""
-    with contextlib.suppress(DamagedEntryError, ValueError, LookupError, TypeError):
-        if (version := read_head(content)[0]) != platform.python_version():
-            return f" (it was written by Python {version})"
-    return ""
 
 
 def handler_class(handler: object, named: dict[str, Callable[[Any], StateHandler]]) -> Callable[[Any], StateHandler]:
