@@ -6,7 +6,7 @@ the Python that made them. Fingerprints tell whether the code is still what it w
 
 Must not know: channels, runs.
 
-Next: flows/workflow/session.py
+Next: flows/workflow/queue.py
 """
 
 from __future__ import annotations

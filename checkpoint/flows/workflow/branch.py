@@ -6,7 +6,7 @@ conflict, unless a rule was declared.
 
 Must not know: how members run.
 
-Next: flows/workflow/graph.py
+Next: flows/workflow/backends.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A checkpoint is a snapshot in the journal and its export to three files. A sessi
 
 Must not know: how tasks run.
 
-Next: flows/workflow/member.py
+Next: flows/workflow/requests.py
 """
 
 from __future__ import annotations

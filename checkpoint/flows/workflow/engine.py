@@ -20,6 +20,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, final
 
+from checkpoint.errors import StoreError
 from checkpoint.flows.workflow.cells import cell_of
 from checkpoint.flows.workflow.channel import Stored
 from checkpoint.flows.workflow.checkpoints import make_checkpoint, trail_of
@@ -220,7 +221,11 @@ class _Run:
                 spec.retry_count += 1
                 lane.queue.remove(spec)
                 lane.queue.add(spec)
-            self._keep("failure", step=spec.task_id, status="failed" if is_final else "running")
+            try:
+                self._keep("failure", step=spec.task_id, status="failed" if is_final else "running")
+            except StoreError as trouble:  # perhaps what the task failed of
+                error.add_note(f"the state could not be kept either: {trouble}")
+                is_final = True
         if not is_final:
             if task.retry_policy is not None:
                 time.sleep(task.retry_policy.wait_s(spec.retry_count))

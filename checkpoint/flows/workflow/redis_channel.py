@@ -102,6 +102,8 @@ class RedisChannel(Channel):
         for attempt in range(_ATTEMPTS):
             try:
                 return action()
+            except redis.AuthenticationError as error:
+                raise StoreError(self._place(), str(error), "pass the credentials with config=") from error
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 last = error
                 time.sleep(_FIRST_WAIT_S * 2**attempt)

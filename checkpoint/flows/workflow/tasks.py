@@ -5,12 +5,11 @@ name, then the key of that name), the parameter's default.
 
 Must not know: runs.
 
-Next: flows/workflow/queue.py
+Next: flows/workflow/binding.py
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import random
@@ -91,7 +90,8 @@ class TaskWrapper(Executable):
         """Call the function; inside a `with workflow(...)`, or with `task_id`, return a copy with bound arguments."""
         if task_id is None and (CURRENT.get() is None or args):
             return self.function(*args, **{**self.bound, **kwargs})
-        bound = copy.copy(self)
+        bound = object.__new__(TaskWrapper)
+        bound.__dict__.update(self.__dict__)
         bound.home = None
         bound.bound = {**self.bound, **kwargs}
         bound.task_id = task_id or self._unused_id()

@@ -48,6 +48,7 @@ class Trail:
         self.journal = journal or journal_at()
         self._recorder: Recorder | None = None
         self._known_nodes: set[str] = set()
+        self._static: dict[str, Any] = {}
         #: What has changed and isn't kept yet; None for what is gone.
         self._changed: dict[str, Any] = {}
         self._within: list[int] = []
@@ -111,7 +112,6 @@ class Trail:
             recorder = self.journal.begin(session.name, source=source, run_id=session.session_id)
         snapshot = recorder.append(self.parts(), **options)
         self._recorder = recorder
-        self._known_nodes = set(session.graph.nodes)
         return snapshot
 
     def _collect(self) -> None:
@@ -121,17 +121,18 @@ class Trail:
             self._changed[CHANNEL + key] = None if stored is None else (stored.cell, stored.expires_at)
         self._changed |= {RECORD + key: cell for key, cell in session.unsaved_records.items()}
         session.unsaved_records.clear()
-        if self._recorder is not None and self._known_nodes != set(session.graph.nodes):
-            self._changed |= static_parts(session)
+        if self._known_nodes != set(session.graph.nodes):
             self._known_nodes = set(session.graph.nodes)
+            self._static = static_parts(session)
+            self._changed |= self._static
 
     def parts(self) -> dict[str, Any]:
-        """Return the whole session as parts: key -> value."""
+        """Return the whole session as parts, as it was kept last: key -> value."""
         session = self.session
         with session.guard:
             return {
                 "execution": session.execution_part(),
-                **static_parts(session),
+                **self._static,
                 **channel_parts(session.channel),
                 **{RECORD + key: cell for key, cell in session.records.items()},
             }
