@@ -54,7 +54,10 @@ def _client(kind: str, config: Mapping[str, Any] | None) -> Any:
         import redis
     except ImportError as error:
         raise ConfigError("channel_backend", "'redis' needs the package of that name: checkpoint[redis]") from error
-    options = dict(config or {})
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    options = {"retry": Retry(NoBackoff(), 0), **(config or {})}  # the channel itself tries again
     if "redis_client" in options:
         return options["redis_client"]
     if "url" in options:

@@ -23,7 +23,10 @@ from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
 from checkpoint.flows.workflow.graph import REGISTRY, Executable, Graph, ParallelGroup
 from checkpoint.flows.workflow.tasks import RetryPolicy, TaskWrapper
 
-__all__ = ["Drift", "bind", "code_of", "graph_part", "locate"]
+__all__ = ["PYTHON", "Drift", "bind", "code_of", "graph_part", "locate"]
+
+#: The version whose code bytes can be read.
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 Drift = Literal["error", "warn", "allow"]
 
@@ -111,8 +114,7 @@ def bind(
         else:
             bound.nodes[task_id] = restored
     if lost:
-        here = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        reason = f"the code of these tasks is not in this process (kept under Python {python}, this is {here})"
+        reason = f"the code of these tasks is not in this process (kept under Python {python}, this is {PYTHON})"
         advice = "import what declares the workflow, then resume"
         raise ChangedWorkflowError(name, tuple(lost), reason, advice)
     for task_id in part["nodes"] if known is None else part["added"]:
@@ -139,7 +141,7 @@ def _node(task_id: str, node: Mapping[str, Any], code: bytes | None, python: str
         return group.with_execution(node["backend"], {"max_workers": node["max_workers"]}, node["policy"])
     if (found := locate(node["place"])) is not None and found.task_id == task_id:
         return found
-    if code is None or python != f"{sys.version_info[0]}.{sys.version_info[1]}":
+    if code is None or python != PYTHON:
         return None
     import dill
 

@@ -10,7 +10,6 @@ Next: flows/workflow/trail.py
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import uuid
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, final
 
+from checkpoint.flows.workflow.binding import PYTHON
 from checkpoint.flows.workflow.branch import Branch
 from checkpoint.flows.workflow.cells import value_in
 from checkpoint.flows.workflow.channel import Channel, Stored
@@ -233,7 +233,7 @@ class Session:
             return {
                 "format": self.FORMAT,
                 "saved_at": time.time(),
-                "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+                "python": PYTHON,
                 "workflow": self.name,
                 "session_id": self.session_id,
                 "start_node": self.start_node,
