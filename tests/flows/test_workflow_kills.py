@@ -268,20 +268,14 @@ def script(held: str, python: str = "session.PYTHON") -> str:
 
 def test_a_new_process_has_the_code_of_a_script(tmp_path: Path, store: Path) -> None:
     """From the bytes that were kept of it. [W28]"""
-    text = (
-        textwrap.dedent(SCRIPT).replace("lock = open(__file__)", "lock = sys.stdout").replace("lock.fileno()", "lock")
-    )
+    text = script("sys.stdout")
     run(text, tmp_path, store, name="script.py")
     assert "from the script\n" == run(RESUME, tmp_path, store)
 
 
 def test_a_task_that_cannot_be_turned_into_bytes_is_no_obstacle_to_saving(tmp_path: Path, store: Path) -> None:
     """It needs its program at the resume; the error says so."""
-    text = (
-        textwrap.dedent(SCRIPT)
-        .replace("lock = open(__file__)", "lock = (n for n in ())")
-        .replace("lock.fileno()", "lock")
-    )
+    text = script("(n for n in ())")
     run(text, tmp_path, store, name="script.py")
     with pytest.raises(ChangedWorkflowError, match="import what declares the workflow") as caught:
         resume("m")
@@ -290,7 +284,7 @@ def test_a_task_that_cannot_be_turned_into_bytes_is_no_obstacle_to_saving(tmp_pa
 
 def test_code_of_another_python_is_refused(tmp_path: Path, store: Path) -> None:
     """Where it can't be found by name: the error has both versions. Declared again, it runs. [W45]"""
-    text = script("(n for n in ())")
+    text = script("1", python='"3.9"')
     run(text, tmp_path, store, name="script.py")
     with pytest.raises(ChangedWorkflowError, match=r"kept under Python 3.9, this is 3\.1") as caught:
         resume("m")
