@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import checkpoint
 from checkpoint import DamagedSnapshotError, StoreError, UnknownSnapshotError, UnsavableError
@@ -965,3 +967,71 @@ def test_without_autosave_only_checkpoints_are_kept() -> None:
     checkpoint_in_one = three([], lambda context: context.checkpoint(path="p"))
     checkpoint_in_one.execute(autosave=False)
     assert "three done" == resume("p")[0].execute()
+
+
+def test_a_workflow_that_is_being_declared_gets_nothing_of_another_one() -> None:
+    """Executing and resuming one inside another's block adds no task to that."""
+    flow = looping("inner", counting("i"))
+    with workflow("outer") as outer:
+        assert "ended at 3" == flow.execute()
+        assert "ended at 3" == resume("i1")[0].execute()
+    assert {} == outer.graph.nodes
+
+
+def test_a_loop_adds_no_nodes() -> None:
+    """However often it runs; and a value that stays the same is kept once."""
+
+    def body(context: Context) -> None:
+        if context.cycle_count == 1:
+            context.get_channel().set("large", os.urandom(3_000_000))
+
+    flow = looping("growth", body, times=30)
+    _, context = flow.execute(ret_context=True)
+    assert ["loop", "end"] == list(context.graph.nodes)
+    found = CheckpointManager.list("growth", steps=True)
+    assert all(snapshot.size > 3_000_000 for snapshot in found[2:])
+    assert 4_000_000 > sum(snapshot.written for snapshot in found)
+
+
+def test_a_task_can_be_called_by_hand() -> None:
+    """With the context that it would get."""
+    flow = three([], lambda context: context.can_iterate())
+    context = ExecutionContext.create(flow.graph)
+    with context.executing_task(flow.graph.nodes["two"]) as given:
+        assert flow.graph.nodes["two"].run(given) is True  # type: ignore[attr-defined]
+    assert ([], 0) == (context.completed_tasks, context.steps)
+
+
+@given(
+    edges=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=14),
+    stops=st.lists(st.integers(1, 3), max_size=8),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_graph_runs_each_task_once_after_all_that_it_follows(
+    edges: list[tuple[int, int]], stops: list[int]
+) -> None:
+    """In the same order with resumes anywhere as without. [W30, W57]"""
+    follows = {(0, number) for number in range(1, 7) if all(after != number for _, after in edges)}
+    follows |= {(min(pair), max(pair)) for pair in edges if pair[0] != pair[1]}
+    log: list[int] = []
+    with workflow("any") as flow:
+        tasks = [task(id=str(number))(lambda number=number: log.append(number)) for number in range(7)]
+        for before, after in sorted(follows):
+            tasks[before] >> tasks[after]
+    flow.execute("0")
+    undisturbed = list(log)
+    reached, size = {0}, 0
+    while size < len(reached):
+        size = len(reached)
+        reached |= {after for before, after in follows if before in reached}
+    assert sorted(reached) == sorted(undisturbed)
+    for before, after in follows:
+        if before in reached:
+            assert undisturbed.index(before) < undisturbed.index(after)
+    log.clear()
+    context = ExecutionContext.create(flow.graph, "0", max_steps=0)
+    context.execute()
+    for steps in [*stops, 100]:
+        context, _ = CheckpointManager.resume_latest("any", max_steps=context.steps + steps)
+        context.execute()
+    assert undisturbed == log

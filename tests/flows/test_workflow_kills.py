@@ -359,9 +359,8 @@ def test_sigterm_ends_a_run_after_a_checkpoint(tmp_path: Path, store: Path) -> N
 
 def test_members_in_processes_end_with_their_parent(tmp_path: Path, store: Path) -> None:
     """What they wrote is kept; a member that was done isn't run again."""
-    (tmp_path / "waits.py").write_text(
-        textwrap.dedent(WAITS.replace("sys.stdin.read()", "threading.Event().wait(600)"))
-    )
+    text = WAITS.replace("sys.stdin.read()", "threading.Event().wait(600)")
+    (tmp_path / "waits.py").write_text(textwrap.dedent(text))
     process = start("waits.py", "group", store=store, folder=tmp_path)
     assert process.stdout is not None
     assert ["once a\n", "once b\n", "waiting\n"] == [process.stdout.readline() for _ in range(3)]
@@ -372,3 +371,17 @@ def test_members_in_processes_end_with_their_parent(tmp_path: Path, store: Path)
     lane = found.groups["group"]["waits"]
     assert ["a", "b"] == lane.branch.get("items")
     assert found.groups["group"]["other"].is_done
+
+
+def test_sigterm_ends_the_processes_of_a_group(tmp_path: Path, store: Path) -> None:
+    """At once, although a member would run on; what they wrote is kept."""
+    text = WAITS.replace("sys.stdin.read()", "threading.Event().wait(600)")
+    (tmp_path / "waits.py").write_text(textwrap.dedent(text))
+    process = start("waits.py", "group", store=store, folder=tmp_path)
+    assert process.stdout is not None
+    assert ["once a\n", "once b\n", "waiting\n"] == [process.stdout.readline() for _ in range(3)]
+    process.terminate()
+    process.communicate(timeout=WAIT_S)
+    assert 143 == process.returncode
+    found, _ = CheckpointManager.resume_latest("waits")
+    assert ["a", "b"] == found.groups["group"]["waits"].branch.get("items")

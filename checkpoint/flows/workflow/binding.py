@@ -20,7 +20,7 @@ from typing import Any, Literal
 from checkpoint.codec import dump_by_value
 from checkpoint.errors import CodeChangedWarning
 from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
-from checkpoint.flows.workflow.graph import REGISTRY, Executable, Graph, ParallelGroup
+from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable, Graph, ParallelGroup
 from checkpoint.flows.workflow.tasks import RetryPolicy, TaskWrapper
 
 __all__ = ["PYTHON", "Drift", "bind", "code_of", "graph_part", "locate"]
@@ -102,6 +102,16 @@ def bind(
     """
     if on_drift not in ("error", "warn", "allow"):
         raise ConfigError("on_drift", f"must be 'error', 'warn' or 'allow', not {on_drift!r}")
+    token = CURRENT.set(None)  # what is imported or made here is no part of a workflow that is being declared
+    try:
+        bound = _bound(name, part, code, python, graph)
+    finally:
+        CURRENT.reset(token)
+    _compare(name, part, bound, on_drift)
+    return bound
+
+
+def _bound(name: str, part: Mapping[str, Any], code: Mapping[str, bytes], python: str, graph: Graph | None) -> Graph:
     known = graph or _declared(name, part)
     bound = Graph(name) if known is None else known.copy()
     lost: list[str] = []
@@ -120,7 +130,6 @@ def bind(
     for task_id in part["nodes"] if known is None else part["added"]:
         bound.edges.setdefault(task_id, list(part["edges"].get(task_id, [])))
     bound.added |= set(part["added"])
-    _compare(name, part, bound, on_drift)
     return bound
 
 

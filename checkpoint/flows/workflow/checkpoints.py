@@ -21,7 +21,7 @@ from checkpoint.flows.workflow.binding import Drift, bind
 from checkpoint.flows.workflow.channel import Stored
 from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
 from checkpoint.flows.workflow.export import SCHEMA, base_of, read_export, write_export
-from checkpoint.flows.workflow.graph import Graph
+from checkpoint.flows.workflow.graph import Graph, ParallelGroup
 from checkpoint.flows.workflow.metadata import CheckpointMetadata, frozen
 from checkpoint.flows.workflow.session import Session, later
 from checkpoint.flows.workflow.trail import CHANNEL, CODE, RECORD, Trail
@@ -77,9 +77,7 @@ def _automatic_path(session: Session) -> str:
 def _put_first(session: Session, task_id: str) -> None:
     if task_id not in session.graph.nodes:
         raise ConfigError("resuming_task_id", f"workflow {session.name!r} has no task {task_id!r}")
-    first = session.main.queue.first()
-    if first is None or first.task_id != task_id:
-        session.main.queue.add_first(session.new_spec(task_id))
+    session.main.begin_with(task_id)
 
 
 def _state_of(session: Session, resuming_task_id: str | None) -> dict[str, Any]:
@@ -169,7 +167,9 @@ def _check_pending(name: str, values: Mapping[str, Any], graph: Graph) -> None:
     lanes = [values["main"], *(lane for lanes in values["groups"].values() for lane in lanes.values())]
     wanted = [spec["task_id"] for lane in lanes for spec in lane["pending"]]
     wanted += [join for lane in lanes for join in lane["arrived"]]
-    missing = tuple(dict.fromkeys(task_id for task_id in [*wanted, *values["groups"]] if task_id not in graph.nodes))
+    gone = [group for group in values["groups"] if not isinstance(graph.nodes.get(group), ParallelGroup)]
+    wanted += gone
+    missing = tuple(dict.fromkeys(task_id for task_id in wanted if task_id not in graph.nodes or task_id in gone))
     if missing:
         advice = "bring them back, or resume from a checkpoint without them"
         raise ChangedWorkflowError(

@@ -7,8 +7,9 @@ Next: flows/workflow/declaring.py
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self, final
 
 from checkpoint.flows.workflow.backends import open_channel
@@ -17,6 +18,7 @@ from checkpoint.flows.workflow.engine import WorkflowEngine
 from checkpoint.flows.workflow.errors import ConfigError
 from checkpoint.flows.workflow.graph import Executable, Graph
 from checkpoint.flows.workflow.session import Saving, Session
+from checkpoint.flows.workflow.task_context import TaskExecutionContext
 
 __all__ = ["ExecutionContext"]
 
@@ -71,6 +73,11 @@ class ExecutionContext(Session):
         channel, backend = open_channel(channel_backend, config, graph.name, session)
         return cls(graph.copy(), channel, start, max_steps, default_max_cycles, default_max_retries, session, backend,
                    saving)  # fmt: skip
+
+    @contextlib.contextmanager
+    def executing_task(self, task: Executable) -> Iterator[TaskExecutionContext]:
+        """Yield the context that a task would get, to call its function by hand; nothing is counted or kept."""
+        yield TaskExecutionContext(self, self.new_spec(task.task_id), self.channel)
 
     def execute(self) -> Any:
         """Run what is pending; return the last task's result."""

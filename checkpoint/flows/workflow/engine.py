@@ -79,7 +79,7 @@ class WorkflowEngine:
             if context.saving.autosave:
                 stack.enter_context(trail_of(context).journal.lease(f"session {context.session_id}"))
             if start_task_id is not None:
-                context.main.queue.add_first(context.new_spec(start_task_id))
+                context.main.begin_with(start_task_id)
             stack.enter_context(_saved(context))
             stack.enter_context(_stoppable(context))
             run = _Run(context, self._handlers)

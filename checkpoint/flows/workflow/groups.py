@@ -37,7 +37,7 @@ def run_group(session: Session, group: ParallelGroup, run_lane: RunLane) -> str 
     """
     _check_apart(session.graph, group)
     lanes = {member: session.member_lane(group, member) for member in group.members}
-    errors = _run_members(group, lanes, run_lane)
+    errors = _run_members(session, group, lanes, run_lane)
     for error in errors.values():
         if not isinstance(error, Exception):
             raise error
@@ -55,7 +55,9 @@ def run_group(session: Session, group: ParallelGroup, run_lane: RunLane) -> str 
     return next((lane.terminates for lane in lanes.values() if lane.terminates is not None), None)
 
 
-def _run_members(group: ParallelGroup, lanes: dict[str, MemberLane], run_lane: RunLane) -> dict[str, BaseException]:
+def _run_members(
+    session: Session, group: ParallelGroup, lanes: dict[str, MemberLane], run_lane: RunLane
+) -> dict[str, BaseException]:
     waiting = {member: lane for member, lane in lanes.items() if not lane.is_done}
     if group.backend == "direct" or len(waiting) < 2:
         return {member: error for member, lane in waiting.items() if (error := _outcome(run_lane, lane)) is not None}
@@ -64,7 +66,11 @@ def _run_members(group: ParallelGroup, lanes: dict[str, MemberLane], run_lane: R
         futures: dict[str, Future[BaseException | None]] = {
             member: pool.submit(_outcome, run_lane, lane) for member, lane in waiting.items()
         }
-        wait(futures.values())
+        try:
+            wait(futures.values())
+        except BaseException:
+            session.is_stopping = True  # the pool waits for what runs; nothing more begins
+            raise
     return {member: error for member, future in futures.items() if (error := future.result()) is not None}
 
 

@@ -47,6 +47,12 @@ class Lane:
             if task_id not in needed or needed <= set(arrived):
                 self._release(after)
 
+    def begin_with(self, task_id: str) -> None:
+        """Let a task be the next one."""
+        first = self.queue.first()
+        if first is None or first.task_id != task_id:
+            self.queue.add_first(self._new_spec(task_id))
+
     def _release(self, task_id: str) -> None:
         self.arrived.pop(task_id, None)
         self.queue.add(self._new_spec(task_id))

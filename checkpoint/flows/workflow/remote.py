@@ -40,6 +40,9 @@ serve(int(sys.argv[2]), int(sys.argv[3]))
 """
 _KNOWN = ("task_id", "session_id", "trace_id", "cycle_count", "max_cycles", "retry_count", "max_retries", "start_time")
 
+#: How often a waiting thread looks whether the run is to end.
+_POLL_S = 0.1
+
 Ask = Callable[..., Any]
 
 
@@ -96,6 +99,9 @@ class _Host:
     def serve(self, task_id: str, process: subprocess.Popen[bytes]) -> Any:
         with self._locks:
             while True:
+                while not self._connection.poll(_POLL_S):
+                    if self._targets["context"].execution_context.is_stopping:
+                        raise SystemExit(143)
                 try:
                     kind, *rest = value_in(self._connection.recv_bytes())
                 except (EOFError, OSError):
