@@ -1006,7 +1006,7 @@ def test_a_task_can_be_called_by_hand() -> None:
     edges=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=14),
     stops=st.lists(st.integers(1, 3), max_size=8),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_graph_runs_each_task_once_after_all_that_it_follows(
     edges: list[tuple[int, int]], stops: list[int]
 ) -> None:

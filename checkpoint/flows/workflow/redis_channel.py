@@ -217,6 +217,11 @@ class RedisChannel(Channel):
             with contextlib.suppress(LockError):
                 lock.release()
 
+    def close(self) -> None:
+        """Close the connections; they are made again when needed."""
+        self._client.close()
+        self._client.connection_pool.disconnect()
+
     def forget(self) -> None:
         """Delete what the server has of this session, all branches."""
 
