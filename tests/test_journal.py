@@ -509,17 +509,19 @@ def test_a_killed_writer_loses_no_snapshot(rounds: int, tmp_path: Path) -> None:
     """After SIGKILL at random moments each committed snapshot is there, whole, and the next writer goes on from it."""
     dice = random.Random(rounds)
     reached = 0
-    for _ in range(rounds):
+    for number in range(rounds):
         with started(WRITER, tmp_path) as process:
             assert process.stdout is not None
             begun = process.stdout.readline().split()
             assert "begun" == begun[0]
             assert reached <= int(begun[1])
+            if number % 3 == 0:  # a slow machine gets somewhere as well
+                reached = int(process.stdout.readline())
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(dice.uniform(0, 0.1))
             process.send_signal(signal.SIGKILL)
             lines = process.stdout.read().split("\n")[:-1]
-            reached = int(lines[-1]) if lines else int(begun[1])
+            reached = int(lines[-1]) if lines else max(reached, int(begun[1]))
     journal = journal_at(tmp_path / "store")
     newest = journal.newest("f")
     assert newest is not None
