@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 import checkpoint
 from checkpoint import DamagedSnapshotError, StoreError, UnknownSnapshotError, UnsavableError
 from checkpoint.flows.workflow import (
+    ChangedWorkflowError,
     CheckpointManager,
     CheckpointMetadata,
     ConfigError,
@@ -26,6 +28,8 @@ from checkpoint.flows.workflow import (
     DuplicateTaskError,
     ExecutionContext,
     GraphCompilationError,
+    MergeConflictError,
+    ParallelGroupError,
     RetryLimitExceededError,
     RetryPolicy,
     TaskExecutionContext,
@@ -639,7 +643,7 @@ def test_a_pending_task_that_is_gone_is_named_at_the_resume() -> None:
     checkpoint_in([], path="p")
     with workflow("three"):
         task(id="another")(lambda: None)
-    with pytest.raises(checkpoint.flows.workflow.ChangedWorkflowError) as caught:
+    with pytest.raises(ChangedWorkflowError) as caught:
         resume("p")
     assert ("two",) == caught.value.tasks
 
@@ -649,7 +653,7 @@ def test_changed_code_is_told(recwarn: pytest.WarningsRecorder) -> None:
     checkpoint_in([], path="p")
     with workflow("three"):
         chain(*[task(id=name, inject_context=True)(lambda context: "new") for name in ("one", "two", "three")])
-    with pytest.raises(checkpoint.flows.workflow.ChangedWorkflowError) as caught:
+    with pytest.raises(ChangedWorkflowError) as caught:
         resume("p", on_drift="error")
     assert ("one", "two", "three") == caught.value.tasks
     with pytest.warns(checkpoint.CodeChangedWarning, match="one, two, three"):
@@ -958,6 +962,69 @@ def test_a_task_can_wait_for_a_key() -> None:
     again.execute()
     assert (None, "by me") == (again.waiting_for, again.get_result("two"))
     assert ["one", "two", "two", "three"] == log
+
+
+def test_a_task_that_waits_may_leave_a_checkpoint() -> None:
+    """If it has asked for one; the request is not kept for another task."""
+
+    def body(context: Context) -> Any:
+        context.checkpoint(path="waits")
+        return context.wait_for("approved")
+
+    _, session = three([], body).execute(ret_context=True)
+    assert not session.checkpoint_requested
+    context, _ = resume("waits")
+    assert ("approved", ["two"]) == (context.waiting_for, context.task_queue.to_list())
+    context.channel.set("approved", True)
+    assert "three done" == context.execute()
+
+
+def test_files_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are resumed with another store, too, and know what was done to the world."""
+    done: list[int] = []
+
+    def body(context: Context) -> None:
+        context.once("x", lambda: done.append(1))
+        context.checkpoint(path="alone", deferred=False)
+
+    three([], body).execute()
+    monkeypatch.setenv("CP_CACHE_DIR", "elsewhere")
+    context, _ = resume("alone")
+    assert "three done" == context.execute()
+    assert [1] == done
+    assert [context.session_id] == [run.id for run in checkpoint.journal.journal_at().runs("three")]
+    checkpoint.journal.journal_at().close()
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin", "text"),
+    [
+        (WorkflowRuntimeError("t", "E: x"), RuntimeError, "task t failed: E: x; it stays pending, and runs first"),
+        (RetryLimitExceededError("t", "E: x", 2), RuntimeError, "task t failed in 3 attempts, the last time with E: x"),
+        (CycleLimitExceededError("t", 3), RuntimeError, "task t may run 3 times; ask can_iterate()"),
+        (ParallelGroupError("g", {"a": "x"}), RuntimeError, "group g failed in 1 of its members: a: x"),
+        (MergeConflictError("g", "k", ("a", "b")), ValueError, "members a, b of group g wrote different values"),
+        (WorkflowCanceledError("t", "m"), RuntimeError, "task t canceled the workflow: m"),
+        (GraphCompilationError("w", "r"), ValueError, "workflow w cannot run: r"),
+        (
+            DuplicateTaskError("w", "t"),
+            GraphCompilationError,
+            "workflow w cannot run: two of its tasks have the id 't'",
+        ),
+        (ConfigError("o", "r"), ValueError, "o: r"),
+        (ChangedWorkflowError("w", ("a", "b"), "r", "do"), ValueError, "workflow w: r: a, b; do"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_errors_tell_and_travel(error: checkpoint.CheckpointError, builtin: type[Exception], text: str) -> None:
+    """Each is the builtin that it specialises, says what failed, and is the same after pickling."""
+    if isinstance(error, WorkflowRuntimeError):
+        error.cause = OSError(threading.Lock())
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(error), error.args, str(error)) == (type(copy), copy.args, str(copy))
+    assert isinstance(copy, builtin)
+    assert isinstance(copy, checkpoint.CheckpointError)
+    assert str(copy).startswith(text)
 
 
 def test_without_autosave_only_checkpoints_are_kept() -> None:

@@ -121,7 +121,7 @@ class CheckpointManager:
         if not steps:
             return journal_at().snapshots(workflow, run=session, metadata=_CHECKPOINT)
         found = journal_at().snapshots(workflow, run=session)
-        return [snapshot for snapshot in found if "kind" in snapshot.metadata]
+        return [snapshot for snapshot in found if snapshot.metadata.get("kind", "within") != "within"]
 
     @classmethod
     def latest(cls, workflow: str | None = None, *, session: str | None = None) -> Snapshot | None:

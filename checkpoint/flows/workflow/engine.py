@@ -184,8 +184,7 @@ class _Run:
                 result = self._called(task, partial(task.function, *args, **keywords), member is None)
             cell = cell_of(result, f"result of task {task.task_id}", session.name)
         except SuspendedRun as error:
-            session.waiting_for = error.key
-            self._keep("waiting", step=None, status="waiting")
+            self._suspended(spec, error.key, None if member is not None else context.requests.checkpoint)
             return True
         except BaseException as error:
             if member is None:
@@ -238,6 +237,17 @@ class _Run:
             failure = WorkflowRuntimeError(spec.task_id, text)
         failure.cause = error
         raise failure from error
+
+    def _suspended(self, spec: TaskSpec, key: str, request: tuple[dict[Any, Any], Any] | None) -> None:
+        """End the run with a task pending that waits for a key; as a checkpoint if it had asked for one."""
+        session = self.session
+        with session.guard:
+            session.waiting_for = key
+            if request is None:
+                self._keep("waiting", step=None, status="waiting")
+            else:
+                session.clear_checkpoint_request()
+                make_checkpoint(session, metadata=request[0], path=request[1], resuming_task_id=spec.task_id)
 
     def _complete(
         self, spec: TaskSpec, lane: Lane, member: MemberLane | None, requests: Requests, result: Stored

@@ -7,6 +7,8 @@ Next: flows/workflow/cells.py
 
 from __future__ import annotations
 
+from typing import Self
+
 from checkpoint.errors import CheckpointError
 
 __all__ = [
@@ -30,6 +32,9 @@ class WorkflowRuntimeError(CheckpointError, RuntimeError):
         super().__init__(task_id, reason)
         self.task_id, self.reason = task_id, reason
         self.cause: BaseException | None = None
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        return type(self), self.args
 
     def __str__(self) -> str:
         return f"task {self.task_id} failed: {self.reason}; it stays pending, and runs first when the workflow goes on"

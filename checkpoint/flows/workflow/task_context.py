@@ -210,8 +210,8 @@ class TaskExecutionContext(Effects):
         """Return the value at a channel key, once somebody has set it.
 
         Args:
-            timeout: seconds to wait here. After that the run ends with this task pending; set the key in the resumed
-                session, or from another program in Redis, and go on.
+            timeout: seconds to wait here. After that the run ends with this task pending, and with a checkpoint if the
+                task has asked for one. Set the key in the resumed session, or from another program in Redis, and go on.
         """
         end = time.monotonic() + timeout
         pause = threading.Event()
