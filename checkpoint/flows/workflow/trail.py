@@ -25,6 +25,8 @@ __all__ = ["CHANNEL", "CODE", "RECORD", "Trail", "static_parts"]
 
 #: How the keys of parts begin.
 CHANNEL, CODE, RECORD = "channel:", "code:", "record:"
+#: Code that drags more with it, such as a table among a script's globals, is not kept: the program has it.
+_MOST_CODE_BYTES = 4 * 1024 * 1024
 #: So many snapshots within steps are kept before the older ones go.
 _MANY = 100
 
@@ -34,7 +36,7 @@ def static_parts(session: Session) -> dict[str, Any]:
     code = {
         CODE + task_id: found
         for task_id, node in session.graph.nodes.items()
-        if isinstance(node, TaskWrapper) and (found := code_of(node)) is not None
+        if isinstance(node, TaskWrapper) and (found := code_of(node)) is not None and len(found) <= _MOST_CODE_BYTES
     }
     return {"graph": graph_part(session.graph), **code}
 
