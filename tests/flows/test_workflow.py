@@ -1102,3 +1102,18 @@ def test_any_graph_runs_each_task_once_after_all_that_it_follows(
         context, _ = CheckpointManager.resume_latest("any", max_steps=context.steps + steps)
         context.execute()
     assert undisturbed == log
+
+
+def test_code_that_drags_much_with_it_is_not_kept() -> None:
+    """A closure over megabytes leaves a small checkpoint."""
+    table = os.urandom(6_000_000)
+    with workflow("heavy") as flow:
+
+        @task(inject_context=True)
+        def heavy(context: Context) -> int:
+            context.checkpoint(path="heavy")
+            return len(table)
+
+    flow.execute()
+    assert os.path.getsize("heavy.pkl") < 100_000
+    assert 6_000_000 == resume("heavy")[0].get_result("heavy")

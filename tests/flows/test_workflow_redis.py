@@ -8,7 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
@@ -27,6 +27,7 @@ from checkpoint.flows.workflow import (
     TaskExecutionContext,
     WorkflowContext,
     WorkflowRuntimeError,
+    parallel,
     task,
     workflow,
 )
@@ -312,3 +313,26 @@ def test_a_session_can_be_removed_from_the_server(server: Server) -> None:
     session.channel.forget()
     assert [] == server.client().keys(f"*{session.session_id}*")
     assert 1 == other.get("x")
+
+
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_members_of_a_group_share_redis(server: Server, backend: Literal["threads", "processes"]) -> None:
+    """Branches are merged into it at the barrier, and a resume has what they wrote."""
+    with workflow("redis group") as flow:
+
+        def declare(name: str) -> Any:
+            @task(id=name, inject_context=True)
+            def member(context: Context) -> int:
+                context.get_channel().append("names", name)
+                context.checkpoint(path="group")
+                total: int = context.get_channel().atomic_add("n", len(name))
+                return total
+
+            return member
+
+        parallel(declare("a"), declare("bc")).set_group_name("group").with_execution(backend)
+    config = {"redis_client": server.client()}
+    context = ExecutionContext.create(flow.graph, "group", channel_backend="redis", config=config)
+    assert {"a": 11, "bc": 12} == (context.channel.set("n", 10), context.execute())[1]
+    resumed = resume("group", server)
+    assert (["a", "bc"], 13) == (resumed.channel.get("names"), resumed.channel.get("n"))
