@@ -11,6 +11,7 @@ import pytest
 
 import checkpoint
 import checkpoint.flows.linear
+import checkpoint.flows.workflow
 import checkpoint.journal
 from checkpoint.options import TaskSettings
 from checkpoint.runs import RunOptions
@@ -59,7 +60,11 @@ def test_the_reference_names_everything_public() -> None:
     assert [name for name in checkpoint.__all__ if f"`{name}" not in text] == []
 
 
-@pytest.mark.parametrize("module", [checkpoint.flows.linear, checkpoint.journal], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [checkpoint.flows.linear, checkpoint.flows.workflow, checkpoint.journal],
+    ids=lambda module: module.__name__,
+)
 def test_the_reference_names_everything_in_a_module_of_its_own(module: Any) -> None:
     """docs/reference.md names what flows and the journal offer, and the methods of their classes."""
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ import ast
 import functools
 import importlib.util
 import textwrap
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, final
@@ -24,7 +25,7 @@ import xxhash
 
 from checkpoint.fingerprint.names import FUNCTIONS, Import, Name, imports_of, names_bound, names_used
 
-__all__ = ["File", "Piece", "describe_code", "digest_of_text", "hexdigest"]
+__all__ = ["File", "Piece", "describe_code", "digest_of_text", "hexdigest", "parse"]
 
 _SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "annotation", "returns", "lineno", "col_offset"}
 _DOCUMENTED = (*FUNCTIONS, ast.ClassDef, ast.Module)
@@ -47,10 +48,25 @@ def hexdigest(text: str) -> str:
     return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))
 
 
+_parsing = threading.Lock()
+
+
+def parse(text: str) -> ast.Module:
+    """Return the syntax tree of a text, one thread at a time: CPython 3.11 cannot make two at once.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: it is no Python.
+
+    Source: https://github.com/python/cpython/issues/106905
+    """
+    with _parsing:
+        return ast.parse(text)
+
+
 def digest_of_text(text: str) -> str:
     """Return the digest of a piece's text taken by itself, with all of its decorators."""
     try:
-        return hexdigest(_canonical(ast.parse(textwrap.dedent(text)).body, lambda decorator: False))
+        return hexdigest(_canonical(parse(textwrap.dedent(text)).body, lambda decorator: False))
     except _UNPARSABLE:
         return hexdigest(text)
 
@@ -80,7 +96,7 @@ class File:
     def tree(self) -> ast.Module:
         """The syntax tree; empty where the text is no Python."""
         try:
-            return ast.parse("\n".join(self.lines))
+            return parse("\n".join(self.lines))
         except _UNPARSABLE:
             return ast.Module([], [])
 
