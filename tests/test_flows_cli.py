@@ -157,17 +157,27 @@ def lose_values(journal: Journal) -> None:
 def test_list_has_the_newest_snapshot_of_each_run_by_flow(history: Journal) -> None:
     """Columns are aligned, times are those of the commits, and long ids are cut where no other begins alike."""
     at = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.stored_at)) for each in history.snapshots()]
-    header = "  snapshot  run                    status    time                      size  step"
+    header = "  snapshot  from  run                    status    time                      size  step"
     assert [
         "f",
         header,
-        f"         3  {'a' * 20}0  finished  {at[2]}  293.1 KiB  s2",
-        f"         5  {'a' * 20}1  running   {at[4]}  293.1 KiB  s1",
+        f"         3     -  {'a' * 20}0  finished  {at[2]}  293.1 KiB  s2",
+        f"         5     -  {'a' * 20}1  running   {at[4]}  293.1 KiB  s1",
         "",
         "g",
         header,
-        f"         6  nightly                running   {at[5]}       88 B  -",
+        f"         6     -  nightly                running   {at[5]}       88 B  -",
     ] == said("list")
+
+
+def test_list_shows_where_runs_and_snapshots_come_from(history: Journal) -> None:
+    """A fork names the snapshot that it started from; with --snapshots, each names the one before it."""
+    fork = history.begin("f", source=history.snapshot(2), run_id="forked")
+    fork.append({"n": 5}, index=2, step="s2")
+    runs = [line.split()[:3] for line in said("list", "--flow", "f")[2:]]
+    assert ["7", "2", "forked"] == runs[-1]
+    parents = [line.split()[:2] for line in said("list", "--flow", "f", "--snapshots")[2:]]
+    assert [["1", "-"], ["2", "1"], ["3", "2"], ["4", "-"], ["5", "4"], ["7", "2"]] == parents
 
 
 def test_list_conditions_are_on_the_newest_snapshots_or_on_all(history: Journal) -> None:
@@ -514,7 +524,7 @@ def test_a_flow_that_failed_is_looked_at_mended_and_resumed(tmp_path: Path) -> N
     run = python("prices.py", folder=tmp_path)
     assert (1, "load\nfit\nreport on 2\n") == (run.returncode, run.stdout)
     first = asked("list", "--flow", "prices.state", folder=tmp_path).stdout
-    assert ["3", "running", "fit"] == [first.splitlines()[2].split()[at] for at in (0, 2, -1)]
+    assert ["3", "running", "fit"] == [first.splitlines()[2].split()[at] for at in (0, 3, -1)]
     shown = asked("show", "3", "--values", folder=tmp_path).stdout
     assert ['state["rows"] = 2', 'state["checkpoint_index"] = 2', 'state["model"] = Model()'] == [
         line.split("B  ")[-1] for line in shown.splitlines()[-3:]

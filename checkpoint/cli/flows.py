@@ -21,7 +21,7 @@ import click
 from checkpoint.cli.options import end_of, metadata_of, moment_of, store_option
 from checkpoint.cli.records import amount, columns, flow_at, moment, run_at, short_ids, size, values_at
 from checkpoint.errors import CheckpointError
-from checkpoint.journal import Journal, Snapshot, journal_at
+from checkpoint.journal import Journal, Run, Snapshot, journal_at
 from checkpoint.store import current_store
 from checkpoint.targets import flow_at as flow_named
 from checkpoint.targets import look_in, problems_told
@@ -83,6 +83,8 @@ def _opened() -> Iterator[Journal]:
 def list_runs(context: click.Context, /, flow: str | None, run: str | None, shows_all: bool, **conditions: Any) -> None:
     """List runs by flow, each with its newest snapshot.
 
+    Under "from" is the snapshot that a run was forked from; with --snapshots, the one that a snapshot follows.
+
     The conditions are on that snapshot, so --status running shows what was interrupted or runs now; with --snapshots
     they are on every snapshot. A value of --metadata is JSON, or text if it can't be.
 
@@ -94,7 +96,8 @@ def list_runs(context: click.Context, /, flow: str | None, run: str | None, show
     with _opened() as journal:
         name = None if flow is None else flow_at(journal, flow)
         run_id = None if run is None else run_at(journal, run)
-        ids = short_ids({each.id for each in journal.runs()})
+        runs = {each.id: each for each in journal.runs()}
+        ids = short_ids(runs.keys())
         found = journal.snapshots(name, run=run_id, is_newest=not shows_all, **conditions)
     by_flow: dict[str, list[Snapshot]] = {}
     for snapshot in found:
@@ -102,18 +105,25 @@ def list_runs(context: click.Context, /, flow: str | None, run: str | None, show
     if not found:
         click.echo("no snapshot meets all conditions" if ids else f"there are no flows in {current_store().url}")
         context.exit(1)
-    header = ("snapshot", "run", "status", "time", "size", "step")
-    told = {flow: [_row(each, ids) for each in group] for flow, group in by_flow.items()}
-    lines = iter(columns([header, *(row for rows in told.values() for row in rows)], right=(0, 4)))
+    header = ("snapshot", "from", "run", "status", "time", "size", "step")
+    told = {
+        flow: [_row(each, ids, each.parent if shows_all else _source_of(runs.get(each.run))) for each in group]
+        for flow, group in by_flow.items()
+    }
+    lines = iter(columns([header, *(row for rows in told.values() for row in rows)], right=(0, 1, 5)))
     title = next(lines)
     blocks = ["\n  ".join((name, title, *itertools.islice(lines, len(rows)))) for name, rows in told.items()]
     click.echo("\n\n".join(blocks))
 
 
-def _row(snapshot: Snapshot, ids: dict[str, str]) -> tuple[str, ...]:
+def _source_of(run: Run | None) -> int | None:
+    return run.source if run is not None else None
+
+
+def _row(snapshot: Snapshot, ids: dict[str, str], origin: int | None) -> tuple[str, ...]:
     run = ids.get(snapshot.run, snapshot.run)
     told = snapshot.status, moment(snapshot.stored_at), size(snapshot.size), snapshot.step or "-"
-    return str(snapshot.id), run, *told
+    return str(snapshot.id), "-" if origin is None else str(origin), run, *told
 
 
 @flows.command("show")
