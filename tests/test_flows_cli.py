@@ -543,7 +543,7 @@ def test_a_flow_that_failed_is_looked_at_mended_and_resumed(tmp_path: Path) -> N
         resumed.stdout,
         resumed.stderr,
     )
-    assert "finished" == asked("list", folder=tmp_path).stdout.splitlines()[2].split()[2]
+    assert "finished" == asked("list", folder=tmp_path).stdout.splitlines()[2].split()[3]
     again = asked("resume", "prices.py:flow", "--checkpoint", "fit", folder=tmp_path)
     assert "fit\nreport on 2\nprices.py:flow has finished\n" == again.stdout
 
