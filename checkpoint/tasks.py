@@ -385,8 +385,11 @@ class Task(Generic[P, R]):
 
     @property
     def code_version(self) -> str:
-        """What a change of code changes where no entry can tell, as nothing is stored: consumers then run again."""
-        return "" if self.on_change == "ignore" else self.code.fingerprint
+        """What a change of code changes where no entry can tell, as nothing is stored: consumers then run again.
+
+        It depends on the task alone, as it is part of what consumers keep, whatever policy a run has.
+        """
+        return "" if self._options.on_change == "ignore" else self.code.fingerprint
 
     def should_warn_of_change(self) -> bool:
         """Tell whether a change of code is to be warned of; true at most once."""

@@ -954,6 +954,7 @@ def test_changed_code_of_an_unstored_task_reruns_its_consumers(policy: Any, expe
         return x
 
     assert 1 == computed(consumer(make(False)()))
+    assert 0 == computed(consumer(make(False)()), on_change="ignore")
     assert 0 == computed(consumer(make(False)()))
     assert expected == computed(consumer(make(True)()))
     assert 0 == computed(consumer(make(True)()))
