@@ -18,7 +18,7 @@ from checkpoint.origin import origin_of
 from checkpoint.reasons import described, upstream_of
 from checkpoint.revisions import code_at
 from checkpoint.store import Store
-from checkpoint.version import address_of, edition_of, key_of, mark_of, row_of, version_of
+from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
 
 __all__ = ["Lineage", "below"]
 
@@ -55,7 +55,7 @@ class Lineage:
         self.call = described(task, key)
         self.arguments: Mapping[str, Any] = keys.decode_arguments(key)
         entries = store.lookup(task, [key]).get(key, [])
-        entry = next((e for e in entries if row_of(key, edition_of(e.fingerprint, e.basis)) == row), None)
+        entry = next((e for e in entries if row_of_entry(key, e) == row), None)
         self._mark = mark
         if entry is not None:
             self._mark = mark_of(version_of(address_of(task, key), entry.generation, entry.digest))

@@ -21,7 +21,7 @@ from checkpoint.plan import State
 from checkpoint.store import Entry, Epoch, Store
 from checkpoint.survey import Survey
 from checkpoint.values import changed_files, head_of
-from checkpoint.version import edition_of, key_of, mark_of, row_of
+from checkpoint.version import key_of, mark_of, row_of_entry
 
 __all__ = ["Cue", "Explainer", "Reason", "upstream_of"]
 
@@ -145,7 +145,7 @@ class Explainer:
     def _reason_of_stale(self, node: int, entry: Entry) -> Reason:
         graph, plan = self._found.graph, self._found.plan
         instance = graph.instances[node]
-        row = row_of(instance.key, edition_of(entry.fingerprint, entry.basis))
+        row = row_of_entry(instance.key, entry)
         then = {(task, key_of(above)): mark for task, above, mark in upstream_of(self._store, instance.task.name, row)}
         now = {(graph.instances[n].task.name, graph.instances[n].key): n for n in self._above(node)}
         new, gone = [now[at] for at in now if at not in then], [at for at in then if at not in now]

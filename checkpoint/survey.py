@@ -17,7 +17,7 @@ from checkpoint.plan import Plan
 from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
 from checkpoint.values import changed_files
-from checkpoint.version import edition_of, row_of
+from checkpoint.version import row_of_entry
 
 __all__ = ["Survey", "survey", "usable"]
 
@@ -94,9 +94,7 @@ def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequ
 
 def _is_intact(store: Store, instance: Instance, entry: Entry) -> bool:
     """Tell whether the files that belong to an entry's value are as they were."""
-    return not entry.has_files or not changed_files(
-        store, instance.task.name, row_of(instance.key, edition_of(entry.fingerprint, entry.basis))
-    )
+    return not entry.has_files or not changed_files(store, instance.task.name, row_of_entry(instance.key, entry))
 
 
 @contextlib.contextmanager

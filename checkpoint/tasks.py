@@ -47,7 +47,7 @@ from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
 from checkpoint.store import current_store
 from checkpoint.values import load
-from checkpoint.version import edition_of, key_of, row_of
+from checkpoint.version import key_of, row_of_entry
 
 if TYPE_CHECKING:
     import pandas
@@ -190,7 +190,7 @@ class TaskInstance(Instance, Generic[R_co]):
         """Return the row of the entry that is used whether or not it is fresh."""
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
-        return row_of(self.key, edition_of(entries[0].fingerprint, entries[0].basis)) if entries else None
+        return row_of_entry(self.key, entries[0]) if entries else None
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.

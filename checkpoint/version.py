@@ -22,7 +22,7 @@ from collections.abc import Iterable
 import xxhash
 
 from checkpoint.graph import Instance
-from checkpoint.store import Epoch
+from checkpoint.store import Entry, Epoch
 
 __all__ = [
     "address_of",
@@ -32,6 +32,7 @@ __all__ = [
     "key_of",
     "mark_of",
     "row_of",
+    "row_of_entry",
     "unstored_digest_of",
     "version_of",
 ]
@@ -81,6 +82,11 @@ def mark_of(version: bytes) -> str:
 def row_of(key: str, edition: str) -> str:
     """Return the row of a key's entry."""
     return f"{key}#{edition}"
+
+
+def row_of_entry(key: str, entry: Entry) -> str:
+    """Return the row in which a key's entry is."""
+    return row_of(key, edition_of(entry.fingerprint, entry.basis))
 
 
 def key_of(row: str) -> str:

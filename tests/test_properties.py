@@ -17,7 +17,7 @@ from worlds import NodeFailure, live_in, node, save
 
 from checkpoint import TaskInstance, open_store, run_report
 from checkpoint.store import current_store
-from checkpoint.version import edition_of, row_of
+from checkpoint.version import row_of_entry
 
 LARGEST = 9
 
@@ -103,7 +103,7 @@ def lose(number: int) -> None:
     """Set all entries of a node aside, as if each had been found damaged."""
     store, key = current_store(), node_without_body(number).key
     for entry in store.lookup(node.name, [key]).get(key, []):
-        store.quarantine(node.name, row_of(key, edition_of(entry.fingerprint, entry.basis)))
+        store.quarantine(node.name, row_of_entry(key, entry))
 
 
 def compare(world: World, oracle: Oracle, root: int, pool: Any) -> None:

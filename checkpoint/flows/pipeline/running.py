@@ -31,7 +31,7 @@ from checkpoint.store.disk import DiskStore
 from checkpoint.survey import usable
 from checkpoint.tasks import run_report
 from checkpoint.values import head_of, load
-from checkpoint.version import address_of, basis_of, edition_of, key_of, mark_of, row_of, version_of
+from checkpoint.version import address_of, basis_of, key_of, mark_of, row_of_entry, version_of
 from checkpoint.worker import is_inside_runner
 
 __all__ = ["StagePlan", "plan", "report"]
@@ -168,7 +168,7 @@ class _Survey:
 
     def _marks_of(self, call: StageCall, entry: Entry) -> set[tuple[str, str, str]]:
         """Return task, key and mark of the version of what an entry was computed from."""
-        head = head_of(self._store, call.task.name, _row(call, entry))
+        head = head_of(self._store, call.task.name, row_of_entry(call.key, entry))
         return {(task, key_of(row), mark) for task, row, mark in head.get("upstream", ())}
 
     def warn_of_changes(self) -> None:
@@ -179,10 +179,6 @@ class _Survey:
                 concerned.update(call.above)
                 if call in self.usable:
                     notices.warn_of_change(call, self.usable[call], self._revisions[call.task])
-
-
-def _row(call: StageCall, entry: Entry) -> str:
-    return row_of(call.key, edition_of(entry.fingerprint, entry.basis))
 
 
 def _read_survey(calls: Sequence[StageCall], store: Store) -> _Survey:
@@ -201,7 +197,7 @@ def _read_survey(calls: Sequence[StageCall], store: Store) -> _Survey:
 
 def _is_readable(call: StageCall, entry: Entry, store: Store) -> bool:
     try:
-        return load(store, call.task, _row(call, entry)) is not None
+        return load(store, call.task, row_of_entry(call.key, entry)) is not None
     except DamagedEntryError as damage:
         notices.warn_of_damage(call, damage.reason)
         return False
