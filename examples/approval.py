@@ -70,7 +70,7 @@ class Release(Workflow):
         return StopEvent(f"published as {target}")
 
 
-async def main(command: str, *arguments: str) -> None:
+async def main(command: str = "status", *arguments: str) -> None:
     flow = Release(timeout=None)
     ctx = Context(flow, name="release")
     if command == "start":
@@ -84,6 +84,8 @@ async def main(command: str, *arguments: str) -> None:
             print(f"{run.status}: {', '.join(name for name in steps if name)}")
     else:
         waiting = ctx.list_checkpoints(status="waiting", newest_first=True, limit=1)
+        if not waiting:
+            sys.exit("nothing waits for an answer; see the commands at the top of this file")
         handler = flow.resume(waiting[0].run_id)
         handler.ctx.send_event(HumanResponseEvent(response=command))
         print(await handler)
