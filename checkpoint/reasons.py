@@ -38,6 +38,8 @@ class Cue(enum.Enum):
     VERSION = "version changed"
     FILES = "files changed"
     UPSTREAM = "upstream changed"
+    #: Its value was collected, and is needed.
+    COLLECTED = "value collected"
     REQUIREMENTS = "requirements changed"
     #: What it requires is computed first; should that come out with the bytes it had, this one isn't computed.
     PENDING = "upstream to be computed"
@@ -156,6 +158,8 @@ class Explainer:
         if files:
             return Reason(repr(instance), Cue.FILES, tuple(files), at=entry.stored_at)
         changed = [n for at, n in now.items() if then[at] != mark_of(plan.versions[n] or b"")]
+        if not changed and entry.is_collected:
+            return Reason(repr(instance), Cue.COLLECTED, at=entry.stored_at)
         return Reason(repr(instance), Cue.UPSTREAM, self._calls(changed), at=entry.stored_at)
 
     def _above(self, node: int) -> list[int]:
