@@ -23,7 +23,7 @@ from checkpoint.survey import Survey
 from checkpoint.values import changed_files, head_of
 from checkpoint.version import key_of, mark_of, row_of_entry
 
-__all__ = ["Cue", "Explainer", "Reason", "upstream_of"]
+__all__ = ["Cue", "Explainer", "Reason", "upstream_in", "upstream_of"]
 
 
 class Cue(enum.Enum):
@@ -180,7 +180,12 @@ def _several(changes: Sequence[Change] | None) -> tuple[Change, ...] | None:
 
 def upstream_of(store: Store, task: str, row: str) -> list[tuple[str, str, str]]:
     """Return (task name, row, mark of the version) of what an entry was computed from; nothing if it is damaged."""
-    return [(name, above, mark) for name, above, mark in head_of(store, task, row).get("upstream", ())]
+    return upstream_in(head_of(store, task, row))
+
+
+def upstream_in(head: Any) -> list[tuple[str, str, str]]:
+    """Return the same from the head of an entry."""
+    return [(name, above, mark) for name, above, mark in (head or {}).get("upstream", ())]
 
 
 def described(task: str, key: str) -> str:

@@ -172,17 +172,23 @@ class Blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self._folder, file))
 
+    def orphans(self, sql: sqlite3.Connection) -> dict[str, int]:
+        """Return the files that no row names, and their sizes; some of them may just be being written."""
+        if not os.path.isdir(self._folder):
+            return {}
+        found = {
+            os.path.join(folder.name, file.name): file.stat().st_size
+            for folder in os.scandir(self._folder)
+            if folder.is_dir()
+            for file in os.scandir(folder.path)
+        }
+        known = {file for (file,) in sql.execute("SELECT file FROM blob WHERE file IS NOT NULL")}
+        return {file: size for file, size in found.items() if file not in known}
+
     def sweep(self, sql: sqlite3.Connection) -> None:
         """Remove the files that killed writers left behind, in a write transaction; not while somebody writes."""
         try:
             with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-                known = {file for (file,) in sql.execute("SELECT file FROM blob WHERE file IS NOT NULL")}
-                found = [
-                    os.path.join(folder.name, file)
-                    for folder in os.scandir(self._folder)
-                    if folder.is_dir()
-                    for file in os.listdir(folder.path)
-                ]
-                self.remove([file for file in found if file not in known])
+                self.remove(list(self.orphans(sql)))
         except BlockingIOError:
             return

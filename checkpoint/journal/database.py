@@ -82,6 +82,10 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._lock = threading.RLock()
 
+    def exists(self) -> bool:
+        """Tell whether there is a journal yet."""
+        return os.path.exists(self._path)
+
     def close(self) -> None:
         """Close the connection; it is opened again when needed."""
         with self._lock:
@@ -106,7 +110,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that sees one state of the journal; an empty one where there is no journal yet."""
         with self._lock, self.explained():
-            if not os.path.exists(self._path):
+            if not self.exists():
                 with contextlib.closing(sqlite3.connect(":memory:", factory=_Connection)) as empty:
                     empty.executescript(_TABLES)
                     yield empty
@@ -118,7 +122,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for a transaction that is on the disk when the block has ended; the file is made."""
         with self._lock, self.explained():
-            if not os.path.exists(self._path):
+            if not self.exists():
                 self._create()
             with self._transaction("BEGIN IMMEDIATE", "FULL") as connection:
                 yield connection
@@ -128,6 +132,11 @@ class Database:
         """Do the same for what a power failure, not a kill, may undo; it costs a fiftieth."""
         with self._lock, self.explained(), self._transaction("BEGIN IMMEDIATE", "NORMAL") as connection:
             yield connection
+
+    def shrink(self) -> None:
+        """Give the space of what was deleted back to the disk."""
+        with self._lock, self.explained():  # executed as a query, the first would end after one page
+            self._connected().executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextlib.contextmanager
     def _transaction(self, begin: str, synchronous: str) -> Iterator[sqlite3.Connection]:

@@ -273,7 +273,7 @@ class Journal:
             sql.execute("DELETE FROM flow WHERE number NOT IN (SELECT flow FROM run)")
             files = self._blobs.collect(sql)
         self._blobs.remove(files)
-        self._tidy()
+        self.tidy()
         return len(gone)
 
     def delete_flow(self, flow: str) -> int:
@@ -312,11 +312,19 @@ class Journal:
         with self._database.reading() as sql:
             return bytes_freed(sql, set(snapshot_ids))
 
-    def _tidy(self) -> None:
-        """Remove leftovers of killed writers, and give space back."""
+    def leftovers(self) -> dict[str, int]:
+        """Return the files that killed writers left behind, by path, and their sizes; `tidy` removes them."""
+        with self._database.reading() as sql:
+            found = self._blobs.orphans(sql)
+        return {os.path.join(self.folder, "blobs", name): size for name, size in sorted(found.items())}
+
+    def tidy(self) -> None:
+        """Remove leftovers of killed writers, but not while somebody writes, and give space back."""
+        if not self._database.exists():
+            return
         with self._database.writing() as sql:
             self._blobs.sweep(sql)
-            sql.execute("PRAGMA incremental_vacuum").fetchall()
+        self._database.shrink()
 
 
 def _blob_row(sql: sqlite3.Connection, digest: bytes) -> Blob:

@@ -377,10 +377,10 @@ class DiskStore:
 
     # --- writing ---
 
-    def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
-        """Commit entries in one transaction."""
+    def write(self, task: str, writes: Sequence[Write], *, is_alone: bool = False) -> list[bool]:
+        """Commit entries in one transaction. Only who collects is alone here."""
         cache = self._open(task)
-        has_files = any([write.frame.size >= cache.disk.min_file_size for write in writes])
+        has_files = not is_alone and any([write.frame.size >= cache.disk.min_file_size for write in writes])
         with self.using() if has_files else _FREE:  # nobody takes files for left behind before their rows are there
             return self._write(cache, task, writes)
 
@@ -499,11 +499,12 @@ class DiskStore:
                 folders = sorted(entry.path for entry in os.scandir(self._folder) if entry.is_dir())
             except FileNotFoundError:
                 return []
-        names = []
-        for folder in folders:
-            with self._explained(folder):
-                names.append(_recorded_name(folder))
-        return sorted(filter(None, names))
+        return sorted(filter(None, map(self.name_in, folders)))
+
+    def name_in(self, folder: str) -> str | None:
+        """Return the name of the task that a folder belongs to; None if it is no task's."""
+        with self._explained(folder):
+            return _recorded_name(folder)
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
