@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from checkpoint import memo, open_store, requires, run, task
+from checkpoint import collect, memo, open_store, requires, run, task
 from checkpoint.flows.linear import CheckpointFlow
 from checkpoint.journal import journal_at
 
@@ -47,7 +47,7 @@ def report(count: int) -> Callable[[], int]:
 
 
 def write(folder: Path) -> None:
-    """Fill an empty folder with results, a clear, and the history of a flow."""
+    """Fill an empty folder with results, a clear, the history of a flow and, from format 2 on, a collected value."""
     with open_store(folder):
         run(report(3), executor="serial")
         section(2).clear()
@@ -64,6 +64,7 @@ def write(folder: Path) -> None:
 
         flow.run()
         journal_at().close()
+        collect(tasks=[plate], apply=True)
     open_store(folder).store.close()
 
 

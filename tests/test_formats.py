@@ -50,7 +50,8 @@ def test_a_store_of_every_format_is_written(tmp_path: Path, name: str) -> None:
     folder = golden_stores.unpack(name, tmp_path / "old")
     with open_store(folder):
         section(1).clear()
-        assert [2, 1] == [run_report(report(3), executor="serial").computed, run_report(section(9)).computed]
+        due = 2 if name == "format-1.zip" else 3  # with a value that was collected
+        assert [due, 1] == [run_report(report(3), executor="serial").computed, run_report(section(9)).computed]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -32,7 +32,7 @@ from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
-from checkpoint.store.folders import sync_folder
+from checkpoint.store.folders import make_folder, sync_folder
 from checkpoint.store.formats import FORMAT, check_format, migrate
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
@@ -246,6 +246,8 @@ class DiskStore:
                 return cache
             path = self._path(task)
             with self._explained(path):
+                if self.settings.is_durable:
+                    make_folder(path)
                 for folder in (self.url, self._folder, path):
                     os.makedirs(folder, mode=0o700, exist_ok=True)
                 database = os.path.join(path, "cache.db")

@@ -73,10 +73,11 @@ class Signer:
 
     def _seal(self, task: str, row: str, unsealed: bytes) -> bytes:
         place = [text.encode("utf-8", "surrogatepass") for text in (task, row)]
-        return self.of_bytes("entry", [struct.pack("<QQ", *map(len, place)), *place, unsealed])
+        text = b"".join([b"entry\0", struct.pack("<QQ", *map(len, place)), *place, unsealed])
+        return hmac.digest(self._key, text, "sha256")
 
     def is_sealed(self, task: str, row: str, tag: Any) -> bool:
-        """Tell whether a tag was signed for this place. Cost: about 3 us."""
+        """Tell whether a tag was signed for this place. Cost: about 5 us."""
         if not isinstance(tag, bytes) or len(tag) <= 2 * _SIZE:
             return False
         return hmac.compare_digest(tag[-_SIZE:], self._seal(task, row, tag[:-_SIZE]))
