@@ -250,7 +250,9 @@ def _told(found: list[Snapshot]) -> str:
 
 @flows.command("resume")
 @click.argument("target")
-@click.option("--checkpoint", metavar="STEP", help="Start at this step: its name, or its number counted from 0.")
+@click.option(
+    "--checkpoint", metavar="STEP", help="Start at this step: its name, or its number from 0; a snapshot of a workflow."
+)
 @click.option("--fresh", is_flag=True, help="Start at the first step, whatever was saved.")
 @click.option(
     "--on-change",
@@ -261,8 +263,8 @@ def _told(found: list[Snapshot]) -> str:
 def resume(target: str, checkpoint: str | None, fresh: bool, on_change: str | None) -> None:
     """Go on with the flow that TARGET names, where its last run ended.
 
-    TARGET is module:flow or script.py:flow. A script is imported, and its main block does not run. A flow whose last
-    run has finished starts over, as its own run() does.
+    TARGET is module:flow or script.py:flow: a linear flow, or a workflow. A script is imported, and its main block does
+    not run. A flow whose last run has finished starts over, as its own run() does.
 
     \b
     Example:
