@@ -121,7 +121,8 @@ class Plan:
         pending = [node]
         while pending:
             needed = pending.pop()
-            collected = [above for above in self._graph.upstream[needed] if self._is_collected(above)]
+            served = [(above, self.served[above]) for above in self._graph.upstream[needed]]
+            collected = [above for above, entry in served if entry is not None and entry.is_collected]
             if not collected:
                 self._make_ready(needed)
                 continue
@@ -130,10 +131,6 @@ class Plan:
                 self._forget(above)
             self._wait(needed, collected)
             pending.extend(collected)
-
-    def _is_collected(self, node: int) -> bool:
-        entry = self.served[node]
-        return entry is not None and entry.is_collected
 
     def _forget(self, node: int) -> None:
         self.versions[node] = None

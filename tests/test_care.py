@@ -39,6 +39,8 @@ from checkpoint import (
 )
 from checkpoint.care.order import Value, in_order
 from checkpoint.journal import journal_at
+from checkpoint.store import usage
+from checkpoint.store.usage import alone
 
 LARGE = 100_000
 _log: list[str] = []
@@ -614,6 +616,45 @@ def test_nothing_goes_while_a_run_goes_on(started: Callable[..., subprocess.Pope
         process.kill()
     process.communicate("\n")
     assert 2 == len(collect(tasks=[block], apply=True).values)
+
+
+BESIDE = """
+    import sys
+    from checkpoint import run
+    from programs import chain, square, total
+    for n in range(int(sys.argv[1])):
+        assert 40 == chain(40).run(executor=sys.argv[2])
+        assert 285 == total([square(i) for i in range(10)]).run(executor=sys.argv[2], force=n % 2 == 0)
+        chain(n % 40).clear()
+"""
+
+
+@pytest.mark.parametrize("rounds", [8, pytest.param(300, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("executor", ["serial", "threads"])
+def test_collecting_beside_runs(started: Callable[..., subprocess.Popen[str]], executor: str, rounds: int) -> None:
+    """Runs that go on while somebody collects, again and again, have the right values; nothing is damaged. [T4] [T7]"""
+    processes = [started(BESIDE, str(rounds), executor) for _ in range(2)]
+    done, refusals = 0, list[str]()
+    while any(process.poll() is None for process in processes):
+        try:
+            collect(tasks=[chain, square], larger_than=0, apply=True)
+            done += 1
+        except StoreError as error:
+            refusals.append(error.reason)
+    assert ([0, 0], ()) == ([process.returncode for process in processes], verify().damage)
+    assert (True, set()) == (done + len(refusals) > 0, set(refusals) - {"a run is using it, so nothing was removed"})
+    assert () == collect(apply=True).leftovers
+    assert 40 == chain(40).run(executor="serial")
+
+
+def test_a_run_waits_for_a_collector_and_not_for_ever(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that begins while somebody is alone in the store waits; should that never end, it is an error. [T3]"""
+    square(1).run(executor="serial")
+    with alone(str(store / "checkpoint")):
+        monkeypatch.setattr(usage, "LOCK_SECONDS", 0.05)
+        with pytest.raises(StoreError, match="somebody has been removing things from it"):
+            square(1).run(executor="serial")
+    assert 1 == square(1).run(executor="serial")
 
 
 KILLED = """

@@ -58,7 +58,8 @@ def alone(folder: str) -> Iterator[None]:
         raise StoreError(folder, "it cannot be locked", "see that it is there, and on a disk of this machine")
     with _held(descriptor, is_alone=True, patience=_PATIENCE_SECONDS) as is_held:
         if not is_held:
-            raise StoreError(folder, "a run is using it, so nothing was removed", "try again when the run has ended")
+            what = "a run is using it, so nothing was removed"
+            raise StoreError(folder, what, "try again when the run has ended, on a disk of this machine")
         yield
 
 
@@ -86,6 +87,9 @@ def _held(descriptor: int, *, is_alone: bool, patience: float) -> Iterator[bool]
                     yield False
                     return
                 time.sleep(0.01)
+            except OSError:  # there are no such locks here, so nobody can be alone
+                yield not is_alone
+                return
             else:
                 break
         try:
