@@ -22,6 +22,7 @@ from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
+from checkpoint.room import keep_below
 from checkpoint.store import Store, current_store, open_store, store_at
 
 __all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
@@ -117,7 +118,7 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
         if error is None:
             found = {root: run.value_of(root) for root in roots}
             values = with_values(instances, found.__getitem__)
-        return RunReport(
+        report: RunReport[Any] = RunReport(
             outcome.counts,
             outcome.seconds,
             outcome.failures,
@@ -126,6 +127,10 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
             values,
             error,
         )
+    max_size = store.settings.max_size
+    if max_size is not None and report.computed:
+        keep_below(store, max_size, run.rows_of_roots())
+    return report
 
 
 def run_values(instances: Any, options: Mapping[str, Any]) -> Any:

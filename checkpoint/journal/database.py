@@ -14,7 +14,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import final
 
 from checkpoint.errors import CheckpointError, StoreError
@@ -50,8 +50,7 @@ CREATE INDEX snapshot_flow ON snapshot(flow);
 CREATE INDEX snapshot_base ON snapshot(base) WHERE base IS NOT NULL;
 CREATE INDEX part_blob ON part(blob);
 """
-#: Schema -> what makes the next one of it, in one transaction with its number.
-_MIGRATIONS = {1: "ALTER TABLE blob ADD COLUMN signature BLOB"}
+_Migrations = Mapping[int, Callable[[sqlite3.Connection], None]]
 
 
 class _Connection(sqlite3.Connection):
@@ -69,8 +68,15 @@ _inherited: list[object] = []
 class Database:
     """The SQLite file in a folder. Safe to share between threads; a forked child gets a connection of its own."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, migrations: _Migrations) -> None:
+        """Prepare; opens nothing.
+
+        Args:
+            folder: where it is.
+            migrations: schema -> what makes the next one of it.
+        """
         self.folder = folder
+        self._migrations = migrations
         self._path = os.path.join(folder, _NAME)
         self._forget()
         if hasattr(os, "register_at_fork"):
@@ -171,7 +177,7 @@ class Database:
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-        if found in _MIGRATIONS:
+        if found in self._migrations:
             found = self._migrate(connection)
         if found == SCHEMA:
             return
@@ -189,8 +195,8 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-            while found in _MIGRATIONS:
-                connection.execute(_MIGRATIONS[found])
+            while found in self._migrations:
+                self._migrations[found](connection)
                 found += 1
             connection.execute(f"PRAGMA user_version = {found}")
             connection.execute("COMMIT")

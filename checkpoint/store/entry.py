@@ -157,8 +157,11 @@ class Store(Protocol):
         """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
         ...
 
-    def using(self) -> AbstractContextManager[None]:
-        """Return a block in which nothing is collected here; whoever does waits for its end, or gives up."""
+    def using(self, *, creates: bool = False) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here; whoever would gives up.
+
+        With `creates` there is a place here afterwards, without there may be nothing to collect.
+        """
         ...
 
     def close(self) -> None:
