@@ -64,6 +64,7 @@ ORDER = [
     "decorators",
     "journal.records",
     "journal.manifest",
+    "journal.migrations",
     "journal.database",
     "journal.values",
     "journal.blobs",
