@@ -6,6 +6,7 @@ best read next; errors.py is the first.
 
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BundleError,
     BusyFlowError,
     ChangedFlowError,
     CheckpointError,
@@ -33,6 +34,7 @@ from checkpoint.errors import (
 from checkpoint.executors import ExecutorTraits
 from checkpoint.files import File
 from checkpoint.forecasts import Forecast
+from checkpoint.frames import to_frame
 from checkpoint.keys import register
 from checkpoint.lineage import Lineage
 from checkpoint.reasons import Cue, Reason
@@ -44,6 +46,7 @@ from checkpoint.worker import task_directory
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "BusyFlowError",
     "CachedCall",
     "ChangedFlowError",
@@ -87,4 +90,5 @@ __all__ = [
     "run_report",
     "task",
     "task_directory",
+    "to_frame",
 ]

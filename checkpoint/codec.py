@@ -34,7 +34,7 @@ import xxhash
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
 
-__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "read_head", "verify"]
+__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "parts_of", "read_head", "verify"]
 
 _MAGIC = b"\x93CKP"
 _VERSION = 1
@@ -412,6 +412,16 @@ def verify(frame: _Bytes) -> bytes:
         DamagedEntryError: the bytes are not what was written.
     """
     return _checked(frame, is_mapped=False)[3]
+
+
+def parts_of(frame: _Bytes, *, is_mapped: bool = False) -> tuple[str, memoryview, list[memoryview]]:
+    """Return the codec's name, the pickle and the large buffers of a frame; decodes nothing.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written.
+    """
+    name, stream, buffers, _ = _checked(frame, is_mapped)
+    return name, stream, buffers
 
 
 def _checked(frame: _Bytes, is_mapped: bool) -> tuple[str, memoryview, list[memoryview], bytes]:

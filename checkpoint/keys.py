@@ -508,6 +508,9 @@ class Signature:
                 raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
         self._order = [(f"{_quote(name)}:", self.names.index(name)) for name in sorted(self.names)]
 
+    def __str__(self) -> str:
+        return str(self._signature)
+
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return the values of a call.
 
