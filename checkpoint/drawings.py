@@ -9,9 +9,10 @@ Next: frames.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Literal
 
 from checkpoint import texts
 from checkpoint.diagrams import Diagram, Standing
@@ -124,35 +125,103 @@ def _columns(ranks: Sequence[int], labels: Sequence[str]) -> tuple[list[float], 
     return lefts, widths, lefts[-1] - (_BETWEEN if widest else 0)
 
 
+#: A rank, counted from the left, and a level, counted from above; levels of boxes of a rank are one apart.
 _Place = tuple[int, float]
+#: For each arrow the places that it passes through.
+_Bends = dict[tuple[int, int], list[_Place]]
 
 
 def _laid_out(diagram: Diagram) -> tuple[list[int], list[float], list[list[_Place]]]:
-    """Return the rank and the level of each box, and the ranks and levels that each arrow passes through."""
+    """Return the rank and the level of each box, and what each arrow passes through."""
+    forward = _forward(diagram)
+    count = len(diagram.boxes)
+    spots, bends = _places_of(forward, count) if forward else ({}, {})
+    lowest = max((level for _, level in spots.values()), default=-1.0) + 1
+    for node in range(count):
+        if node not in spots:
+            spots[node], lowest = (0, lowest), lowest + 1
+    places = [spots[node] for node in range(count)]
+    return [rank for rank, _ in places], [level for _, level in places], [bends.get(at, []) for at in diagram.arrows]
+
+
+def _places_of(arrows: Sequence[tuple[int, int]], count: int) -> tuple[dict[int, _Place], _Bends]:
+    """Return where the boxes of arrows go.
+
+    The library now and then puts a box beside or behind one that requires it, or two boxes over each other; another of
+    its ways then does better.
+    """
+    found: tuple[dict[int, _Place], _Bends] = {}, {}
+    for ranking, crossing in _WAYS:
+        found = _tried(arrows, count, ranking, crossing)
+        if _is_right(found[0], arrows):
+            break
+    return found
+
+
+_Ranking = Literal["minimize", "up", "down", "original"]
+_Crossing = Literal["barycenter", "median"]
+_WAYS: tuple[tuple[_Ranking, _Crossing], ...] = (
+    ("minimize", "barycenter"), ("up", "barycenter"), ("original", "barycenter"), ("down", "barycenter"),
+    ("minimize", "median"), ("up", "median"), ("original", "median"), ("down", "median"),
+)  # fmt: skip
+
+
+def _tried(
+    arrows: Sequence[tuple[int, int]], count: int, ranking: _Ranking, crossing: _Crossing
+) -> tuple[dict[int, _Place], _Bends]:
+    """Return the places of boxes as the library has them; its nodes from `count` on are bends of long arrows."""
     from fast_sugiyama import from_edges
 
-    forward = _forward(diagram)
-    ranks, levels = [0] * len(diagram.boxes), [0.0] * len(diagram.boxes)
-    passed: dict[tuple[int, int], list[_Place]] = {}
+    # It knows boxes by their order; numbers without gaps keep bends apart from boxes.
+    numbers = {node: number for number, node in enumerate(dict.fromkeys(node for edge in arrows for node in edge))}
+    nodes = list(numbers)
+    layouts = from_edges(
+        [(numbers[above], numbers[below]) for above, below in arrows],
+        vertex_spacing=1,
+        dummy_vertices=True,
+        dummy_size=0.4,
+        ranking_type=ranking,
+        crossing_minimization=crossing,
+    )
+    boxes: dict[int, _Place] = {}
+    bends: _Bends = {}
     lowest = 0.0
-    # Boxes that are one arrow's distance apart in a layer are one unit apart.
-    layouts = from_edges(forward, vertex_spacing=1, dummy_vertices=True, dummy_size=0.4) if forward else []
     for positions, _, _, edges in layouts:
-        places = {int(node): at for node, at in positions}
-        floors = sorted({at[1] for at in places.values()}, reverse=True)
-        rank_at = {floor: rank for rank, floor in enumerate(floors)}
-        left = min(at[0] for at in places.values())
-        spots = {node: (rank_at[at[1]], lowest + at[0] - left) for node, at in places.items()}
-        for node, (rank, level) in spots.items():
-            if node < len(ranks):
-                ranks[node], levels[node] = rank, level
-        passed.update(_paths(edges or (), spots, len(ranks)))
+        at = {int(node): place for node, place in positions}
+        ranks = {floor: rank for rank, floor in enumerate(sorted({place[1] for place in at.values()}, reverse=True))}
+        left = min(place[0] for place in at.values())
+        spots = {node: (ranks[place[1]], lowest + place[0] - left) for node, place in at.items()}
+        boxes.update((nodes[node], spot) for node, spot in spots.items() if node < len(nodes))
+        bends.update(
+            ((nodes[start], nodes[end]), passed) for (start, end), passed in _paths(edges or (), spots, len(nodes))
+        )
         lowest = max(level for _, level in spots.values()) + 1
-    joined = {node for edge in forward for node in edge}
-    for node in range(len(ranks)):
-        if node not in joined:
-            levels[node], lowest = lowest, lowest + 1
-    return ranks, levels, [passed.get(arrow, []) for arrow in diagram.arrows]
+    return boxes, bends
+
+
+def _is_right(boxes: Mapping[int, _Place], arrows: Iterable[tuple[int, int]]) -> bool:
+    """Tell whether all arrows go to the right and no two boxes overlap."""
+    by_rank: dict[int, list[float]] = {}
+    for rank, level in boxes.values():
+        by_rank.setdefault(rank, []).append(level)
+    are_apart = all(
+        below - above > 0.99 for levels in by_rank.values() for above, below in itertools.pairwise(sorted(levels))
+    )
+    return are_apart and all(boxes[above][0] < boxes[below][0] for above, below in arrows)
+
+
+def _paths(
+    edges: Iterable[tuple[int | str, int | str]], spots: Mapping[int, _Place], count: int
+) -> Iterator[tuple[tuple[int, int], list[_Place]]]:
+    """Yield each arrow between boxes and the places that it passes through."""
+    following = {int(start): int(end) for start, end in edges if int(start) >= count}
+    for start, end in edges:
+        if int(start) < count:
+            passed, at = [], int(end)
+            while at >= count:
+                passed.append(spots[at])
+                at = following[at]
+            yield (int(start), at), passed
 
 
 def _forward(diagram: Diagram) -> list[tuple[int, int]]:
@@ -174,17 +243,3 @@ def _forward(diagram: Diagram) -> list[tuple[int, int]]:
                 seen_here.add(following)
                 trail.append((following, iter(below.get(following, ()))))
     return [(above, end) for above, end in diagram.arrows if order[above] > order[end]]
-
-
-def _paths(edges: Iterable[tuple[int | str, int | str]], spots: Mapping[int, _Place], count: int) -> dict[Any, Any]:
-    """Return for each arrow between boxes the spots that it passes; nodes from `count` on are no boxes."""
-    following = {int(start): int(end) for start, end in edges if int(start) >= count}
-    found = {}
-    for start, end in edges:
-        if int(start) < count:
-            passed, at = [], int(end)
-            while at >= count:
-                passed.append(spots[at])
-                at = following[at]
-            found[int(start), at] = passed
-    return found

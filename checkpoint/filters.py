@@ -267,8 +267,6 @@ def _text_of(value: Any) -> str:
 
 def _like(value: Any, text: str) -> Any:
     """Return what a text says, as something that has an order with a value; None if it is nothing of the kind."""
-    if isinstance(value, str):
-        return text
     try:
         if isinstance(value, (datetime.date, datetime.time)):
             return type(value).fromisoformat(text)
