@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, final
 
-from checkpoint.inventory import META, StoredCall, meta_names
+from checkpoint.inventory import AGE, META, StoredCall, meta_names
 from checkpoint.keys import Opaque
 
 __all__ = ["Filter", "bytes_of", "literal", "matching", "order_of", "seconds_of"]
@@ -81,9 +81,9 @@ class Filter:
         """
         if self.name.partition(".")[0] in arguments:
             return self._holds_for(_part_of(arguments, self.name.split(".")))
-        shown = {column: name for name, column in meta_names(arguments).items()}
-        name = shown.get(self.name, self.name)
-        if name == "age":
+        known = {column: name for name, column in meta_names(arguments).items()}
+        name = known.get(self.name)
+        if name == AGE:
             return self._compare(time.time() - call.stored_at, self._measured(seconds_of))
         if name in ("seconds", "size"):
             return self._compare(getattr(call, name), self._measured(seconds_of if name == "seconds" else bytes_of))
@@ -97,7 +97,7 @@ class Filter:
         """Tell whether a call with such arguments has what the condition is about."""
         taken = list(arguments)
         name = self.name.partition(".")[0]
-        return name in taken or name in meta_names(taken).values() or name == "age"
+        return name in taken or name in meta_names(taken).values()
 
     def _measured(self, read: Callable[[str], float]) -> float:
         if self.operator == "~":
@@ -155,8 +155,8 @@ def matching(calls: Iterable[StoredCall], filters: Sequence[Filter]) -> Iterator
             yield call
     if unknown and names:
         each = next(iter(unknown))
-        shown = [*names, *(column for column in (*meta_names(names).values(), "age"))]
-        raise ValueError(f"{each}: there is no {each.name!r}; there are {', '.join(shown)}")
+        known = [*names, *meta_names(names).values()]
+        raise ValueError(f"{each}: there is no {each.name!r}; there are {', '.join(known)}")
 
 
 def order_of(name: str) -> Callable[[StoredCall], Any]:
@@ -164,12 +164,12 @@ def order_of(name: str) -> Callable[[StoredCall], Any]:
 
     def order(call: StoredCall) -> Any:
         arguments = call.arguments if name not in META else {}
-        shown = {column: meta for meta, column in meta_names(arguments).items()}
+        known = {column: meta for meta, column in meta_names(arguments).items()}
         if name.partition(".")[0] in arguments:
             return _order(_part_of(arguments, name.split(".")))
-        if name == "age":
+        if known.get(name) == AGE:
             return _order(-call.stored_at)
-        return _order(getattr(call, shown[name]) if name in shown else _ABSENT)
+        return _order(getattr(call, known[name]) if name in known else _ABSENT)
 
     return order
 

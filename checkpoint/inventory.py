@@ -10,22 +10,23 @@ Next: filters.py
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, final
 
-from checkpoint import keys
+from checkpoint import keys, texts
 from checkpoint.store import Entry, Store
-from checkpoint.version import key_of, row_of_entry
+from checkpoint.version import row_of_entry
 
-__all__ = ["META", "StoredCall", "TaskSummary", "Usage", "calls", "calls_at", "meta_names", "summaries", "summary_of",
-           "task_named", "usages"]  # fmt: skip
+__all__ = ["AGE", "META", "StoredCall", "TaskSummary", "Usage", "calls", "calls_at", "meta_names", "shown", "summaries",
+           "summary_of", "task_named", "usages"]  # fmt: skip
 
 #: What is known of a stored call beside its arguments.
 META = ("stored_at", "seconds", "size", "code")
+#: By what else a call can be chosen: how long ago it was stored.
+AGE = "age"
 
 
 @final
@@ -99,8 +100,24 @@ class StoredCall:
 
 def calls(store: Store, task: str) -> Iterator[StoredCall]:
     """Yield the calls of a task that have results, in the order of their keys. About 2 us each."""
-    for key, group in itertools.groupby(store.scan(task), lambda found: key_of(found[0])):
-        yield StoredCall(task, key, _ordered(entry for _, entry in group))
+    at = ""
+    entries: list[Entry] = []
+    for row, entry in store.scan(task):
+        key = row[: row.rindex("#")]
+        if key != at:
+            if entries:
+                yield StoredCall(task, at, _ordered(entries))
+            at, entries = key, []
+        entries.append(entry)
+    if entries:
+        yield StoredCall(task, at, _ordered(entries))
+
+
+def shown(value: Any) -> str:
+    """Return an argument as text: a path, a member of an enum and text without oddities as they are written."""
+    if isinstance(value, str) and value and value.isprintable() and value == value.strip():
+        return value
+    return str(value) if isinstance(value, PurePath) else texts.short(value, 200)
 
 
 def calls_at(store: Store, wanted: Iterable[tuple[str, str]]) -> list[StoredCall]:
@@ -113,7 +130,9 @@ def calls_at(store: Store, wanted: Iterable[tuple[str, str]]) -> list[StoredCall
     return [StoredCall(task, key, _ordered(found)) for task, key in places if (found := entries[task].get(key))]
 
 
-def _ordered(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+def _ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    if len(entries) == 1:
+        return tuple(entries)
     return tuple(sorted(entries, key=lambda entry: entry.stored_at, reverse=True))
 
 
@@ -165,10 +184,10 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
 
 
 def meta_names(arguments: Iterable[str]) -> Mapping[str, str]:
-    """Return under which column each of META is shown beside arguments: one that is taken gets a "_" at its end."""
+    """Return how each of META and AGE is called beside arguments: a name that is taken gets a "_" at its end."""
     taken = set(arguments)
     found = {}
-    for name in META:
+    for name in (*META, AGE):
         shown = name
         while shown in taken:
             shown += "_"

@@ -322,6 +322,13 @@ class Opaque:
     content: Any
 
     def __repr__(self) -> str:
+        if self.tag in ("dataclass", "namedtuple"):
+            name, parts = self.content
+            named = parts.items() if isinstance(parts, dict) else (("", part) for part in parts)
+            told = ", ".join(f"{label}={part!r}" if label else repr(part) for label, part in named)
+            return f"{name.rpartition('.')[2]}({told})"
+        if self.tag == "enum":
+            return ".".join(self.content.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
 
 

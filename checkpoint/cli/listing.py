@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,11 +23,11 @@ from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, one_of, sto
 from checkpoint.cli.options import store_option
 from checkpoint.cli.tables import echo_csv, echo_json, echo_table
 from checkpoint.filters import order_of
-from checkpoint.inventory import META, StoredCall, TaskSummary, meta_names, summaries, usages
-from checkpoint.lineage import Lineage
-from checkpoint.previews import preview
-from checkpoint.reasons import described
+from checkpoint.inventory import AGE, META, StoredCall, TaskSummary, meta_names, shown, summaries, usages
 from checkpoint.store import current_store
+
+if TYPE_CHECKING:
+    from checkpoint.lineage import Lineage
 
 __all__ = ["list_calls", "show_call", "show_usage"]
 
@@ -83,14 +83,14 @@ def list_calls(
             return
         found = chosen(task, filters)
     found = _sorted_calls(found, sort)
-    shown = _limited(found, limit, is_table=not (as_json or as_csv))
+    first = _limited(found, limit, is_table=not (as_json or as_csv))
     if as_json:
-        echo_json([_facts(call) for call in shown])
+        echo_json([_facts(call) for call in first])
     elif as_csv and found:
-        _echo_calls_csv(shown)
+        _echo_calls_csv(first)
     elif found:
-        _echo_calls(shown)
-        _tell_of_rest(len(found) - len(shown))
+        _echo_calls(first)
+        _tell_of_rest(len(found) - len(first))
     if not found:
         click.echo(f"no call of {task!r} is stored" + (" that meets all filters" if filters else ""), err=True)
         context.exit(1)
@@ -116,14 +116,14 @@ def _list_tasks(context: click.Context, sort: str | None, limit: int | None, *, 
     if name not in _SUMMARY:
         raise Unusable(f"there is no column {name!r}; there are {', '.join(_SUMMARY)}")
     found.sort(key=lambda each: _none_last(getattr(each, name), is_reversed), reverse=is_reversed)
-    shown = _limited(found, limit, is_table=not (as_json or as_csv))
+    first = _limited(found, limit, is_table=not (as_json or as_csv))
     if as_json:
-        echo_json([asdict(each) for each in shown])
+        echo_json([asdict(each) for each in first])
     elif as_csv:
-        echo_csv(_SUMMARY, [[getattr(each, column) for column in _SUMMARY] for each in shown])
+        echo_csv(_SUMMARY, [[getattr(each, column) for column in _SUMMARY] for each in first])
     elif found:
-        _echo_tasks(shown)
-        _tell_of_rest(len(found) - len(shown))
+        _echo_tasks(first)
+        _tell_of_rest(len(found) - len(first))
     if not found:
         click.echo(f"there are no results in {store.url}", err=True)
         context.exit(1)
@@ -163,11 +163,11 @@ def _sorted_calls(found: list[StoredCall], sort: str | None) -> list[StoredCall]
     name, is_reversed = _column_of(sort or "-stored_at")
     if sort and found:
         first = found[0].arguments
-        known = [*first, *meta_names(first).values(), "age"]
+        known = [*first, *meta_names(first).values()]
         if name.partition(".")[0] not in known and not any(name.partition(".")[0] in each.arguments for each in found):
             raise Unusable(f"there is no column {name!r}; there are {', '.join(known)}")
     if sort is None:
-        return sorted(found, key=lambda call: call.stored_at, reverse=True)
+        return sorted(found, key=lambda call: call.entries[0].stored_at, reverse=True)
     return sorted(found, key=order_of(name), reverse=is_reversed)
 
 
@@ -184,15 +184,16 @@ def _columns_of(found: Sequence[StoredCall]) -> tuple[list[str], list[dict[str, 
 def _echo_calls(found: Sequence[StoredCall]) -> None:
     names, arguments = _columns_of(found)
     meta = meta_names(names)
+    now = time.time()
     tasks = {call.task for call in found}
     rows = [
         [
             *([call.task] if len(tasks) > 1 else []),
-            *(_argument(given, name) for name in names),
-            texts.moment(call.stored_at),
+            *(shown(given[name]) if name in given else "" for name in names),
             texts.duration(call.seconds),
             texts.size(call.size),
             call.code[:8],
+            texts.age(call.stored_at, now),
         ]
         for call, given in zip(found, arguments, strict=True)
     ]
@@ -203,14 +204,8 @@ def _echo_calls(found: Sequence[StoredCall]) -> None:
         if all(isinstance(given.get(name), (int, float)) for given in arguments)
     ]
     first = len(lead) + len(names)
-    echo_table([*lead, *names, *meta.values()], rows, right=[*numeric, first + 1, first + 2])
-
-
-def _argument(given: dict[str, Any], name: str) -> str:
-    if name not in given:
-        return ""
-    value = given[name]
-    return value if isinstance(value, str) and value.isprintable() and value else texts.short(value, 120)
+    known = [meta[name] for name in ("seconds", "size", "code", AGE)]
+    echo_table([*lead, *names, *known], rows, right=[*numeric, first, first + 1, first + 3], shrinks=len(lead + names))
 
 
 def _echo_calls_csv(found: Sequence[StoredCall]) -> None:
@@ -219,7 +214,8 @@ def _echo_calls_csv(found: Sequence[StoredCall]) -> None:
         [call.task, *(given.get(name) for name in names), *(getattr(call, name) for name in META)]
         for call, given in zip(found, arguments, strict=True)
     ]
-    echo_csv(["task", *names, *meta_names(names).values()], rows)
+    meta = meta_names(names)
+    echo_csv(["task", *names, *(meta[name] for name in META)], rows)
 
 
 # --- one call --------------------------------------------------------------------------------------------
@@ -248,6 +244,10 @@ def show_call(
       checkpoint show fit fold=3 --depth 3 --source
       checkpoint show 'train:fit(fold=3)'
     """
+    from checkpoint.lineage import Lineage
+    from checkpoint.previews import preview
+    from checkpoint.reasons import described
+
     with store_problems_told():
         found = chosen(task, filters)
         if not found:
@@ -278,7 +278,8 @@ def _told(call: StoredCall, lineage: Lineage, value: str, upstream: Sequence[str
     code = [part.name for part in lineage.code.parts] if lineage.code else ["not on record"]
     named = {
         "task": [call.task],
-        "arguments": [f"{name} = {texts.short(given, width)}" for name, given in call.arguments.items()] or ["none"],
+        "arguments": [texts.cut(f"{name} = {shown(given)}", width) for name, given in call.arguments.items()]
+        or ["none"],
         "value": textwrap.wrap(value, width, break_on_hyphens=False) or [""],
         "stored": [f"{texts.moment(call.stored_at)}, {texts.age(call.stored_at, time.time())} ago"],
         "took": [texts.duration(call.seconds)],

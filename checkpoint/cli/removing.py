@@ -16,7 +16,6 @@ from checkpoint import texts
 from checkpoint.cli.chosen import chosen, completed_tasks, store_problems_told
 from checkpoint.cli.options import store_option
 from checkpoint.inventory import StoredCall, calls_at
-from checkpoint.lineage import below
 from checkpoint.store import current_store
 
 __all__ = ["clear"]
@@ -47,6 +46,8 @@ def clear(context: click.Context, task: str, filters: tuple[str, ...], downstrea
       checkpoint clear fit 'age>30d' --yes
       checkpoint clear 'train:fit(fold=3)' --yes
     """
+    from checkpoint.lineage import below
+
     with store_problems_told():
         store = current_store()
         found = chosen(task, filters)
@@ -72,8 +73,10 @@ def clear(context: click.Context, task: str, filters: tuple[str, ...], downstrea
 
 
 def _told(found: Sequence[StoredCall], also: Sequence[StoredCall]) -> list[str]:
+    from checkpoint.reasons import described
+
     lines = [f"{_counted(found)}: {_sum_of(found)}"]
-    lines += [f"  {texts.cut(_described(call), 100)}" for call in found[:_NAMED]]
+    lines += [f"  {texts.cut(described(call.task, call.key), 100)}" for call in found[:_NAMED]]
     if len(found) > _NAMED:
         lines.append(f"  and {len(found) - _NAMED:,} more")
     if also:
@@ -89,9 +92,3 @@ def _sum_of(calls: Sequence[StoredCall]) -> str:
     seconds = sum(entry.seconds for call in calls for entry in call.entries)
     size = texts.size(sum(call.size for call in calls))
     return f"{texts.amount(len(calls), 'result')}, {size}, which took {texts.duration(seconds)} to compute"
-
-
-def _described(call: StoredCall) -> str:
-    from checkpoint.reasons import described
-
-    return described(call.task, call.key)

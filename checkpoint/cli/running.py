@@ -16,13 +16,12 @@ from typing import Any, Literal
 
 import click
 
-from checkpoint import RunReport, Task, texts
+from checkpoint import RunReport, Task, run_report, texts
 from checkpoint.arguments import arguments_of
 from checkpoint.cli.chosen import Unusable
 from checkpoint.cli.options import store_option
 from checkpoint.cli.tables import echo_json
 from checkpoint.targets import named_at, problems_told
-from checkpoint.tasks import run_report
 
 __all__ = ["run_target"]
 

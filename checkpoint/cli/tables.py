@@ -13,7 +13,7 @@ import json
 import math
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -21,21 +21,24 @@ from checkpoint import texts
 
 __all__ = ["echo_csv", "echo_json", "echo_table"]
 
-#: No cell of a table is wider.
-_WIDEST = 48
+#: No cell of a table on a terminal is wider, and none is cut to less for the sake of the others.
+_WIDEST, _NARROWEST = 60, 8
+_GAP = 2
 
 
-def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> None:
-    """Print rows under a header: a table as wide as the terminal, or aligned columns where there is none.
+def echo_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = (), *, shrinks: int = 1
+) -> None:
+    """Print rows under a header: a table that fits the terminal, or aligned columns where there is none.
 
     Args:
         header: the names of the columns.
         rows: the cells.
         right: places of the columns that are aligned to the right.
+        shrinks: so many of the first columns may be cut to fit.
     """
-    cells = [[texts.cut(cell, _WIDEST) if is_terminal() else texts.printable(cell) for cell in row] for row in rows]
     if not is_terminal():
-        for line in texts.columns([list(header), *cells], right):
+        for line in texts.columns([header, *([texts.printable(cell) for cell in row] for row in rows)], right):
             click.echo(line)
         return
     from rich import box
@@ -43,12 +46,28 @@ def echo_table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Coll
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if place in right else "left", overflow="ellipsis", no_wrap=True)
-    for row in cells:
-        table.add_row(*map(Text, row))
-    Console(highlight=False, soft_wrap=False).print(table)
+    available = Console().width
+    widths = [
+        max(texts.width_of(texts.printable(row[place])) for row in (header, *rows)) for place in range(len(header))
+    ]
+    widths = _fitting(widths, shrinks, available - _GAP * (len(header) - 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for place, (name, width) in enumerate(zip(header, widths, strict=True)):
+        justify: Literal["right", "left"] = "right" if place in right else "left"
+        table.add_column(Text(texts.cut(name, width)), justify=justify, no_wrap=True, width=width)
+    for row in rows:
+        table.add_row(*(Text(texts.cut(cell, width)) for cell, width in zip(row, widths, strict=True)))
+    Console(highlight=False, width=max(available, sum(widths) + _GAP * len(widths))).print(table)
+
+
+def _fitting(widths: Sequence[int], shrinks: int, most: int) -> list[int]:
+    """Return widths of columns whose sum is at most `most`, if that can be: the widest of the first ones are cut."""
+    limit = _WIDEST
+    found = [min(width, limit) for width in widths[:shrinks]]
+    while sum(found) + sum(widths[shrinks:]) > most and limit > _NARROWEST:
+        limit -= 1
+        found = [min(width, limit) for width in widths[:shrinks]]
+    return [*found, *widths[shrinks:]]
 
 
 def is_terminal() -> bool:
