@@ -275,16 +275,17 @@ def _value_width() -> int:
 def _told(call: StoredCall, lineage: Lineage, value: str, upstream: Sequence[str]) -> list[str]:
     """Return the lines on a call, each with a name before it."""
     width = max(30, shutil.get_terminal_size((100, 24)).columns - 11)
-    code = [part.name for part in lineage.code.parts] if lineage.code else ["not on record"]
+    code = [part.name for part in lineage.code.parts] if lineage.code else ["what is not on record"]
+    since = texts.age(call.stored_at, time.time())
     named = {
         "task": [call.task],
         "arguments": [texts.cut(f"{name} = {shown(given)}", width) for name, given in call.arguments.items()]
         or ["none"],
         "value": textwrap.wrap(value, width, break_on_hyphens=False) or [""],
-        "stored": [f"{texts.moment(call.stored_at)}, {texts.age(call.stored_at, time.time())} ago"],
+        "stored": [f"{texts.moment(call.stored_at)}, {'just now' if since == 'now' else f'{since} ago'}"],
         "took": [texts.duration(call.seconds)],
         "size": [texts.size(call.newest.size)],
-        "code": [f"{call.code[:8]}  {', '.join([*code, *lineage.packages])}"],
+        "code": textwrap.wrap(f"{call.code[:8]} of {', '.join([*code, *lineage.packages])}", width),
         "origin": [", ".join(lineage.origin.values())] if lineage.origin else [],
         "from": [line.removeprefix("  from ") if not line.startswith("    ") else line[2:] for line in upstream],
         "older": [
