@@ -327,6 +327,9 @@ class Opaque:
             named = parts.items() if isinstance(parts, dict) else (("", part) for part in parts)
             told = ", ".join(f"{label}={part!r}" if label else repr(part) for label, part in named)
             return f"{name.rpartition('.')[2]}({told})"
+        if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
+            given = decode_arguments(self.content[1])
+            return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
         if self.tag == "enum":
             return ".".join(self.content.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
