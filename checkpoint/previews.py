@@ -94,14 +94,13 @@ class _StandIn:
         held = dict(self.__dict__)
         args, kwargs = held.pop("__given__")
         items = held.pop("__items__", None)
-        shown = [*map(texts_of, args), *(f"{name}={texts_of(value)}" for name, value in {**kwargs, **held}.items())]
+        shown = [*map(_text_of, args), *(f"{name}={_text_of(value)}" for name, value in {**kwargs, **held}.items())]
         if items is not None:
-            shown.append(texts_of(items))
+            shown.append(_text_of(list(items.values()) if list(items) == list(range(len(items))) else items))
         return f"{type(self).__module__}.{type(self).__qualname__}({', '.join(shown)})"
 
 
-def texts_of(value: Any) -> str:
-    """Return a part of a value as text."""
+def _text_of(value: Any) -> str:
     return texts.short(value, 200)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -86,7 +85,6 @@ def store_problems_told() -> Iterator[None]:
 def completed_tasks(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Return the names of tasks in the store that begin so, in full or in their last parts."""
     with contextlib.suppress(CheckpointError):
-        folder: Any = context.params.get("store")
-        names = current_store().tasks() if folder is None else []
+        names = current_store().tasks()
         return [CompletionItem(name) for name in names if name.startswith(begun) or f".{begun}" in name]
     return []
