@@ -31,17 +31,14 @@ from typing import (
 
 import xxhash
 
-from checkpoint import codec, keys, texts, wire
+from checkpoint import codec, keys, wire
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, StoreError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.forecasts import Forecast, reason
 from checkpoint.forecasts import forecast as _forecast
-from checkpoint.frames import frame_of
 from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
-from checkpoint.inventory import summary_of
 from checkpoint.lineage import Lineage, below
-from checkpoint.markup import card
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
 from checkpoint.reasons import Reason
@@ -201,6 +198,9 @@ class TaskInstance(Instance, Generic[R_co]):
         return entries[0] if entries else None
 
     def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.markup import card
+
         facts = {name: texts.short(value, 200) for name, value in self.arguments.items()}
         with contextlib.suppress(StoreError):
             entry = self._newest()
@@ -372,10 +372,16 @@ class Task(Generic[P, R]):
         Raises:
             ImportError: pandas is not installed.
         """
+        from checkpoint.frames import frame_of
+
         keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
         return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
 
     def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.inventory import summary_of
+        from checkpoint.markup import card
+
         facts = {"task": self.name}
         with contextlib.suppress(StoreError):
             found = summary_of(current_store(), self.name)
