@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, final
 
@@ -176,7 +177,9 @@ def task_named(store: Store, text: str) -> str:
         return found[0]
     if found:
         raise LookupError(f"there are {len(found)} tasks {text!r}: {_listed(found)}; give more of the name")
-    raise LookupError(f"there is no task {text!r} in {store.url}; it has {_listed(names) or 'no tasks'}")
+    close = get_close_matches(text, [*names, *(name.rpartition(".")[2] for name in names)], n=1)
+    advice = f"did you mean {close[0]}?" if close else f"it has {_listed(names) or 'no tasks'}"
+    raise LookupError(f"there is no task {text!r} in {store.url}; {advice}")
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

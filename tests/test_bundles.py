@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from programs import chain, choose, square, total, writes_file
 
+import checkpoint
 from checkpoint import BundleError, File, Task, memo, run, task_directory
 from checkpoint.bundles import Imported, export_bundle, import_bundle
 from checkpoint.inventory import StoredCall, calls
@@ -227,3 +231,37 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(BundleError, match="was cleared meanwhile; export again"):
         export_bundle(current_store(), found, path)
     assert (before, ["a.zip", "cache"]) == (path.read_bytes(), sorted(each.name for each in tmp_path.iterdir()))
+
+
+KILLED = """
+import os, sys
+from checkpoint.bundles import import_bundle
+from checkpoint.store import store_at
+from checkpoint.store.disk import DiskStore
+
+write, count = DiskStore.write, 0
+
+def killed(self, task, writes):
+    global count
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), 9)
+    return write(self, task, writes)
+
+DiskStore.write = killed
+import_bundle(store_at(sys.argv[1]), sys.argv[2])
+"""
+
+
+def test_an_import_that_was_killed_is_finished_by_the_next_one(tmp_path: Path) -> None:
+    """What a kill leaves is whole, and the rest comes with the same file."""
+    run([total([square(1), square(2)]), chain(3)], executor="serial")
+    path = exported(tmp_path / "a.zip", total, chain)
+    environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parent.parent)}
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "other"), str(path)]
+    assert -9 == subprocess.run(command, env=environment, timeout=120).returncode
+    other = store_at(tmp_path / "other")
+    before = sum(1 for task in other.tasks() for _ in calls(other, task))
+    done = import_bundle(other, path)
+    assert (True, 7, before) == (0 < before < 7, before + sum(done.added.values()), done.kept)
+    assert 0 == len(chain(3).plan(store=other).compute) + len(total([square(1), square(2)]).plan(store=other).compute)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from programs import choose, square, total, writes_file
 from projects import write
 
+import checkpoint
 from checkpoint import run
 from checkpoint.cli import main
 from checkpoint.store import current_store
@@ -163,6 +165,7 @@ def test_arguments_of_the_users_own_classes_are_shown_without_them(shapes: Any) 
     ("arguments", "exit_code", "problem"),
     [
         (["ls", "nope"], 2, "Error: there is no task 'nope' in {store}; it has programs.choose, programs.square\n"),
+        (["ls", "squares"], 2, "Error: there is no task 'squares' in {store}; did you mean square?\n"),
         (["ls", "square", "y=3"], 2, "Error: y=3: there is no 'y'; there are x, stored_at, seconds, size, code, age\n"),
         (["ls", "square", "x"], 2, "Error: 'x' is no filter; write a name, one of = != < <= > >= ~ and a value, as "),
         (["ls", "square", "--sort", "y"], 2, "Error: there is no column 'y'; there are x, stored_at, seconds, "),
@@ -481,6 +484,27 @@ def test_a_file_that_is_no_export_is_one_line(tmp_path: Path) -> None:
         result.exit_code,
         result.stderr,
     )
+
+
+# --- starting --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own"), [("['--help']", "lazy"), ("['ls']", "chosen lazy listing options tables")]
+)
+def test_a_command_imports_no_other_one(arguments: str, own: str) -> None:
+    """Nor any package that only other commands need."""
+    run([square(1)], executor="serial")
+    code = f"""
+import sys
+from checkpoint.cli import main
+main({arguments}, standalone_mode=False)
+print(*sorted(name.rpartition(".")[2] for name in sys.modules if name.startswith("checkpoint.cli.")))
+print({{"pandas", "numpy", "dill", "zstandard", "rich", "fast_sugiyama", "zipfile"}} & set(sys.modules))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert [own, "set()"] == done.stdout.splitlines()[-2:]
 
 
 # --- completion ------------------------------------------------------------------------------------------
