@@ -14,17 +14,18 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import final
 
 from checkpoint.errors import CheckpointError, StoreError
+from checkpoint.journal.migrations import MIGRATIONS
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.folders import make_folder, sync_folder
 
 __all__ = ["Database"]
 
 #: Number of the schema; it changes with every change of the tables.
-SCHEMA = 2
+SCHEMA = 3
 _NAME = "journal.db"
 _TABLES = """
 CREATE TABLE flow(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -50,7 +51,6 @@ CREATE INDEX snapshot_flow ON snapshot(flow);
 CREATE INDEX snapshot_base ON snapshot(base) WHERE base IS NOT NULL;
 CREATE INDEX part_blob ON part(blob);
 """
-_Migrations = Mapping[int, Callable[[sqlite3.Connection], None]]
 
 
 class _Connection(sqlite3.Connection):
@@ -68,15 +68,8 @@ _inherited: list[object] = []
 class Database:
     """The SQLite file in a folder. Safe to share between threads; a forked child gets a connection of its own."""
 
-    def __init__(self, folder: str, migrations: _Migrations) -> None:
-        """Prepare; opens nothing.
-
-        Args:
-            folder: where it is.
-            migrations: schema -> what makes the next one of it.
-        """
+    def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._migrations = migrations
         self._path = os.path.join(folder, _NAME)
         self._forget()
         if hasattr(os, "register_at_fork"):
@@ -177,7 +170,7 @@ class Database:
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-        if found in self._migrations:
+        if found in MIGRATIONS:
             found = self._migrate(connection)
         if found == SCHEMA:
             return
@@ -195,8 +188,8 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-            while found in self._migrations:
-                self._migrations[found](connection)
+            while found in MIGRATIONS:
+                MIGRATIONS[found](connection)
                 found += 1
             connection.execute(f"PRAGMA user_version = {found}")
             connection.execute("COMMIT")

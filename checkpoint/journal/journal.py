@@ -25,7 +25,6 @@ from checkpoint.journal.blobs import Blob, Blobs
 from checkpoint.journal.database import Database
 from checkpoint.journal.lease import leased
 from checkpoint.journal.manifest import Manifest, compare
-from checkpoint.journal.migrations import MIGRATIONS
 from checkpoint.journal.recorder import Recorder
 from checkpoint.journal.records import Difference, Run, Snapshot
 from checkpoint.journal.rows import (
@@ -55,7 +54,7 @@ class Journal:
     def __init__(self, folder: str, settings: Settings | None = None) -> None:
         #: Its own folder.
         self.folder = folder
-        self._database = Database(folder, MIGRATIONS)
+        self._database = Database(folder)
         self._blobs = Blobs(os.path.join(folder, "blobs"), settings or Settings())
 
     def __repr__(self) -> str:

@@ -1,40 +1,51 @@
-"""Migrations: what makes a journal of each older schema one of the next, within one transaction.
+"""Migrations: what brings the journal's tables from each older schema to the next one.
 
-    1 -> 2  blobs may be signed; the digest of a state is a sum over its parts, where it was one over all in their order
+Each is written against the tables as they were then, and stays as it is.
 
-Must not know: files, where transactions begin and end. A snapshot that was damaged stays so.
+Must not know: rows as later code reads them.
 
-Next: journal/recorder.py
+Next: journal/database.py
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import xxhash
 
-from checkpoint.journal.manifest import Manifest
-from checkpoint.journal.rows import parts_at
+from checkpoint.journal.manifest import Manifest, Part
 
 __all__ = ["MIGRATIONS"]
 
 
-def _to_2(sql: sqlite3.Connection) -> None:
+def _add_signatures(sql: sqlite3.Connection) -> None:
     sql.execute("ALTER TABLE blob ADD COLUMN signature BLOB")
+
+
+def _sum_digests(sql: sqlite3.Connection) -> None:
+    """Let the digest of a manifest be a sum over its parts; one that didn't match stays as it is, and so doesn't."""
+    chain = """
+        WITH RECURSIVE chain(id, base) AS (
+            SELECT id, base FROM snapshot WHERE id = ?
+            UNION ALL SELECT snapshot.id, snapshot.base FROM snapshot JOIN chain ON snapshot.id = chain.base)
+        SELECT part.key, part.place, blob.digest, blob.size, part.blob
+        FROM chain JOIN part ON part.snapshot = chain.id LEFT JOIN blob ON blob.id = part.blob ORDER BY chain.id"""
     for snapshot, digest in sql.execute("SELECT id, digest FROM snapshot").fetchall():
-        manifest = parts_at(sql, snapshot)
-        if digest == _digest_in_order(manifest):
+        parts: dict[str, Part] = {}
+        for key, place, of_blob, size, blob in sql.execute(chain, (snapshot,)):
+            if blob is None:
+                parts.pop(key, None)
+            else:
+                parts[key] = Part(place, of_blob or b"", size or 0)
+        manifest = Manifest(dict(sorted(parts.items(), key=lambda item: item[1].place)))
+        hasher = xxhash.xxh3_128()
+        for key, part in manifest.items():
+            text = key.encode()
+            hasher.update(len(text).to_bytes(8, "little") + text + part.digest)
+        if hasher.digest() == digest:
             sql.execute("UPDATE snapshot SET digest = ? WHERE id = ?", (manifest.digest, snapshot))
 
 
-def _digest_in_order(manifest: Manifest) -> bytes:
-    hasher = xxhash.xxh3_128()
-    for key, part in manifest.items():
-        text = key.encode()
-        hasher.update(len(text).to_bytes(8, "little") + text + part.digest)
-    return hasher.digest()
-
-
-#: Schema -> what makes the next one of it.
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
+#: Schema -> what makes the next one of it, in a transaction of the caller's.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _add_signatures, 2: _sum_digests}

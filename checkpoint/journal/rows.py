@@ -2,7 +2,7 @@
 
 Must not know: files, values, where transactions begin and end.
 
-Next: journal/migrations.py
+Next: journal/recorder.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ __all__ = [
     "find_snapshot",
     "manifest_at",
     "newest_of",
-    "parts_at",
     "select_runs",
     "select_snapshots",
     "write_parts",
@@ -127,21 +126,16 @@ def manifest_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
     rows = sql.execute("SELECT digest FROM snapshot WHERE id = ?", (snapshot,)).fetchall()
     if not rows:
         find_snapshot(sql, snapshot)
-    manifest = parts_at(sql, snapshot)
-    if manifest.digest != rows[0][0]:
-        raise DamagedSnapshotError(f"snapshot {snapshot}", "the list of its parts does not match its digest", ADVICE)
-    return manifest
-
-
-def parts_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
-    """Return the same without comparing it with its digest."""
     parts: dict[str, Part] = {}
     for key, place, digest, size, blob in sql.execute(_CHAIN, (snapshot,)):
         if blob is None:
             parts.pop(key, None)
         else:
             parts[key] = Part(place, digest or b"", size or 0)
-    return Manifest(dict(sorted(parts.items(), key=lambda item: item[1].place)))
+    manifest = Manifest(dict(sorted(parts.items(), key=lambda item: item[1].place)))
+    if manifest.digest != rows[0][0]:
+        raise DamagedSnapshotError(f"snapshot {snapshot}", "the list of its parts does not match its digest", ADVICE)
+    return manifest
 
 
 def write_parts(
