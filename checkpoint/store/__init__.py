@@ -2,7 +2,7 @@
 
 Must not know: graphs, plans, executors; what the bytes of a frame mean. Nothing is created before it is needed.
 
-Next: store/entry.py
+Next: store/claims.py
 """
 
 from __future__ import annotations
@@ -13,10 +13,24 @@ from types import TracebackType
 from typing import Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
+from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 
-__all__ = ["Entry", "Epoch", "Record", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
+__all__ = [
+    "Claims",
+    "Entry",
+    "Epoch",
+    "Record",
+    "Standing",
+    "Store",
+    "Write",
+    "WriteBehind",
+    "claim_name",
+    "current_store",
+    "open_store",
+    "store_at",
+]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
 _default_roots: dict[str, str] = {}

@@ -41,7 +41,7 @@ class Overlay:
         self.url = below.url
         self.lookup, self.scan, self.tasks = below.lookup, below.scan, below.tasks
         self.records, self.cleared_at, self.damaged = below.records, below.cleared_at, below.damaged
-        self.clear = below.clear
+        self.clear, self.claims, self.changes = below.clear, below.claims, below.changes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._below, self._scratch.url, self._tasks)
