@@ -133,7 +133,7 @@ class Job(NamedTuple):
     #: Hash of the versions of what it requires.
     basis: bytes = b""
     #: What `Store.changes` said before it was found missing.
-    changes: int = -1
+    changes: int | None = None
     #: Whether it is left alone while another run computes it, and not computed if there is a result by now.
     is_claimed: bool = True
     is_looked_for: bool = True

@@ -145,7 +145,7 @@ if sys.platform == "linux":
                 with _guard:
                     self._descriptor = os.open(self._path, flags, 0o600)
                     _holders.add(self)
-                fcntl.fcntl(self._descriptor, _SET, _FLOCK.pack(_NONE, os.SEEK_SET, 0, 0, 0))
+                fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(_WRITE, os.SEEK_SET, 0, 0, 0))
             return self._descriptor
 
         def _set(self, kind: int, start: int, length: int) -> None:
@@ -182,7 +182,9 @@ if sys.platform == "linux":
         def standing(self, name: int) -> Standing:
             if not self._is_locked(name * _BYTES):
                 return Standing.FREE
-            if any(name in holder.held for holder in list(_holders) if holder.thread == threading.get_ident()):
+            with _guard:
+                holders = list(_holders)
+            if any(name in holder.held for holder in holders if holder.thread == threading.get_ident()):
                 return Standing.OWN
             if self._is_locked(name * _BYTES + _WAITING):
                 return Standing.WAITING
