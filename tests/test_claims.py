@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,7 @@ from checkpoint.store import Claims, Standing, claim_name
 from checkpoint.store.claims import changes_at, open_claims
 
 HAS_LOCKS = sys.platform == "linux"
+T = TypeVar("T")
 NAME = claim_name("lab.fit", '{"n":1}#0')
 
 
@@ -41,9 +43,9 @@ def new_holder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
     assert (request.param == "locks") == path.exists()
 
 
-def in_thread(call: Callable[[], object]) -> object:
+def in_thread(call: Callable[[], T]) -> T:
     """Return what a call returns in another thread."""
-    found: list[object] = []
+    found: list[T] = []
     thread = threading.Thread(target=lambda: found.append(call()))
     thread.start()
     thread.join()
@@ -71,12 +73,12 @@ def test_others_see_how_a_claim_stands(new_holder: Callable[[], Claims]) -> None
     """Free, running, waiting, running again, gathered: each is told apart from outside. [T3]"""
     one, other = in_thread(new_holder), new_holder()
     seen = [other.standing(NAME)]
-    one.take(NAME)  # type: ignore[attr-defined]
+    one.take(NAME)
     seen.append(other.standing(NAME))
     for standing in (Standing.WAITING, Standing.RUNNING, Standing.GATHERED):
-        one.mark(NAME, standing)  # type: ignore[attr-defined]
+        one.mark(NAME, standing)
         seen.append(other.standing(NAME))
-    one.release([NAME])  # type: ignore[attr-defined]
+    one.release([NAME])
     seen.append(other.standing(NAME))
     expected = ["FREE", "RUNNING", "WAITING", "RUNNING", "GATHERED", "FREE"]
     assert expected == [standing.name for standing in seen]
@@ -120,7 +122,8 @@ class _Walk(RuleBasedStateMachine):
 
     @rule(target=holders)
     def open(self) -> Claims:
-        self.opened.append(self.new_holder())
+        is_here = len(self.opened) % 2
+        self.opened.append(self.new_holder() if is_here else in_thread(self.new_holder))
         return self.opened[-1]
 
     @rule(holder=holders, name=st.integers(0, 5))
@@ -220,3 +223,16 @@ def test_a_forked_child_holds_nothing_and_can_claim(tmp_path: Path) -> None:
     assert (1, False, True) == (status, other.take(NAME), other.take(NAME + 1))
     holder.close()
     other.close()
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="this system has no locks of open files")
+def test_holders_of_one_thread_share_an_open_file(tmp_path: Path) -> None:
+    """A thousand holders of a thread, as coroutines have them, open the file once; it is closed with the last. [T3]"""
+    path = str(tmp_path / "claims")
+    before = len(os.listdir("/proc/self/fd"))
+    holders = [open_claims(path) for _ in range(1_000)]
+    answers = [holder.take(number) for number, holder in enumerate(holders)]
+    during = len(os.listdir("/proc/self/fd"))
+    for holder in holders:
+        holder.close()
+    assert (True, 1, 0) == (all(answers), during - before, len(os.listdir("/proc/self/fd")) - before)

@@ -1,7 +1,7 @@
 """Claims: who is computing what, so that processes that share a store don't compute the same thing at once.
 
 A claim is a lock of the operating system on a byte range of one file, so it ends with the process that holds it,
-however that ends. Each holder opens the file anew: threads exclude each other too. The file's length counts commits,
+however that ends. Each thread opens the file anew: threads exclude each other too. The file's length counts commits,
 by which a holder sees cheaply that there may be something new. Where there are no such locks, claims hold within this
 process alone. A store that several machines share makes its own, of leases.
 
@@ -12,6 +12,7 @@ Next: store/entry.py
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import logging
@@ -19,7 +20,6 @@ import os
 import struct
 import sys
 import threading
-import weakref
 from collections.abc import Collection
 from typing import Protocol, final
 
@@ -93,7 +93,7 @@ def open_claims(path: str) -> Claims:
     if sys.platform == "linux":
         claims = _LockClaims(path)
         try:
-            claims.open()
+            claims.open().is_locked(0)
         except OSError as error:
             logger.debug("claims hold within this process alone: %s: %s", path, error)
         else:
@@ -121,120 +121,151 @@ if sys.platform == "linux":
     _LONGEST_COUNT = 1 << 20
 
     @final
+    class _LockFile:
+        """The file, opened once for all holders of a thread; in a forked child, not open."""
+
+        def __init__(self, path: str) -> None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self.descriptor: int | None = os.open(path, flags, 0o600)
+            #: Name -> who holds it, of the holders of this thread.
+            self.holders: dict[int, _LockClaims] = {}
+            self.users = 0
+
+        def set(self, kind: int, start: int, length: int) -> None:
+            if self.descriptor is not None:
+                with contextlib.suppress(OSError):
+                    fcntl.fcntl(self.descriptor, _SET, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
+
+        def is_locked(self, start: int) -> bool:
+            """Tell whether another thread or process has locked a byte.
+
+            Raises:
+                OSError: there are no locks here.
+            """
+            asked = _FLOCK.pack(_WRITE, os.SEEK_SET, start, 1, 0)
+            found: int = _FLOCK.unpack(fcntl.fcntl(self.descriptor or -1, fcntl.F_OFD_GETLK, asked))[0]
+            return found != _NONE
+
+    @final
     class _LockClaims:
         """Claims as locks that belong to an open file description."""
 
         def __init__(self, path: str) -> None:
-            self.held: set[int] = set()
-            self.thread = threading.get_ident()
             self._path = path
-            self._descriptor: int | None = None
+            self._opened: _LockFile | None = None
             self._own_commits = 0
 
         def __del__(self) -> None:
             self.close()
 
-        def open(self) -> int:
-            """Return the descriptor, opened anew where it is not open.
+        def open(self) -> _LockFile:
+            """Return the file of this thread.
 
             Raises:
-                OSError: the file cannot be had, or not locked.
+                OSError: it cannot be had.
             """
-            if self._descriptor is None:
-                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            if self._opened is None or self._opened.descriptor is None:
+                place = self._path, threading.get_ident()
                 with _guard:
-                    self._descriptor = os.open(self._path, flags, 0o600)
-                    _holders.add(self)
-                fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(_WRITE, os.SEEK_SET, 0, 0, 0))
-            return self._descriptor
-
-        def _set(self, kind: int, start: int, length: int) -> None:
-            try:
-                fcntl.fcntl(self.open(), _SET, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
-            except OSError as error:
-                logger.debug("%s: %s", self._path, error)
+                    file = _files.get(place)
+                    if file is None:
+                        file = _files[place] = _LockFile(self._path)
+                    file.users += 1
+                    self._opened = file
+            return self._opened
 
         def take(self, name: int) -> bool:
+            file = None
             try:
-                fcntl.fcntl(self._descriptor or self.open(), _SET, _FLOCK.pack(_WRITE, 0, name * _BYTES, 2, 0))
-            except OSError as error:
-                if error.errno in _TAKEN:
+                file = self.open()
+                if file.holders.setdefault(name, self) is not self:
                     return False
-            self.held.add(name)
+                fcntl.fcntl(file.descriptor or -1, _SET, _FLOCK.pack(_WRITE, 0, name * _BYTES, 2, 0))
+            except OSError as error:
+                if file is not None and error.errno in _TAKEN:
+                    del file.holders[name]
+                    return False
             return True
 
         def mark(self, name: int, standing: Standing) -> None:
+            if self._opened is None:
+                return
             if standing is Standing.GATHERED:
-                self._set(_NONE, name * _BYTES + _RUNNING, 1)
+                self._opened.set(_NONE, name * _BYTES + _RUNNING, 1)
             else:
-                self._set(_WRITE if standing is Standing.WAITING else _NONE, name * _BYTES + _WAITING, 1)
+                self._opened.set(_WRITE if standing is Standing.WAITING else _NONE, name * _BYTES + _WAITING, 1)
 
         def release(self, names: Collection[int]) -> None:
-            self.held.difference_update(names)
-            if self._descriptor is None:
+            file = self._opened
+            if file is None:
                 return
-            if not self.held:
-                self._set(_NONE, 0, 0)
+            own = [name for name in names if file.holders.get(name) is self]
+            for name in own:
+                del file.holders[name]
+            if not file.holders:
+                file.set(_NONE, 0, 0)
                 return
-            for name in names:
-                self._set(_NONE, name * _BYTES, _BYTES)
+            for name in own:
+                file.set(_NONE, name * _BYTES, _BYTES)
 
         def standing(self, name: int) -> Standing:
-            if not self._is_locked(name * _BYTES):
-                return Standing.FREE
-            with _guard:
-                holders = list(_holders)
-            if any(name in holder.held for holder in holders if holder.thread == threading.get_ident()):
-                return Standing.OWN
-            if self._is_locked(name * _BYTES + _WAITING):
-                return Standing.WAITING
-            return Standing.RUNNING if self._is_locked(name * _BYTES + _RUNNING) else Standing.GATHERED
-
-        def _is_locked(self, start: int) -> bool:
-            asked = _FLOCK.pack(_WRITE, os.SEEK_SET, start, 1, 0)
             try:
-                found: int = _FLOCK.unpack(fcntl.fcntl(self.open(), fcntl.F_OFD_GETLK, asked))[0]
+                file = self.open()
+                if name in file.holders:
+                    return Standing.OWN
+                if not file.is_locked(name * _BYTES):
+                    return Standing.FREE
+                if file.is_locked(name * _BYTES + _WAITING):
+                    return Standing.WAITING
+                return Standing.RUNNING if file.is_locked(name * _BYTES + _RUNNING) else Standing.GATHERED
             except OSError:
-                return False
-            return found != _NONE
+                return Standing.FREE
 
         def committed(self) -> None:
-            try:
-                descriptor = self.open()
+            with contextlib.suppress(OSError):  # then others may compute again what is there
+                descriptor = self.open().descriptor or -1
                 if os.lseek(descriptor, 0, os.SEEK_END) >= _LONGEST_COUNT:
                     os.ftruncate(descriptor, 0)
                 self._own_commits += os.write(descriptor, b".")
-            except OSError as error:
-                logger.debug("%s: %s", self._path, error)  # others may compute again what is there
 
         def changes(self) -> int:
             try:
-                return os.lseek(self.open(), 0, os.SEEK_END) - self._own_commits
+                return os.lseek(self.open().descriptor or -1, 0, os.SEEK_END) - self._own_commits
             except OSError:
                 return -1
 
         def close(self) -> None:
-            if self._descriptor is not None:
-                self.release(self.held.copy())  # a child that was not forked by Python may have the file open
-                descriptor, self._descriptor = self._descriptor, None
-                os.close(descriptor)
-
-        def abandon(self) -> None:
-            """Leave everything to the parent, in a forked child; the lock belongs to both as long as it is open."""
-            self.held.clear()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            file, self._opened = self._opened, None
+            if file is None or file.descriptor is None:
+                return
+            # Not only by closing: a child that was not forked by Python may have the file open.
+            own = [name for name, holder in list(file.holders.items()) if holder is self]
+            for name in own:
+                del file.holders[name]
+                file.set(_NONE, name * _BYTES, _BYTES)
+            with _guard:
+                file.users -= 1
+                if not file.users:
+                    for place in [place for place, opened in list(_files.items()) if opened is file]:
+                        del _files[place]
+                    descriptor, file.descriptor = file.descriptor, None
+                    os.close(descriptor)
 
     _guard = threading.RLock()
-    _holders: weakref.WeakSet[_LockClaims] = weakref.WeakSet()
+    #: (path, thread) -> the file as it is open there.
+    _files: dict[tuple[str, int], _LockFile] = {}
 
-    def _abandon_all() -> None:
-        for holder in list(_holders):
-            holder.abandon()
+    def _close_all() -> None:
+        """Leave everything to the parent, in a forked child; a lock belongs to both as long as the file is open."""
+        for file in _files.values():
+            if file.descriptor is not None:
+                os.close(file.descriptor)
+            file.descriptor = None
+            file.holders.clear()
+        _files.clear()
         _guard.release()
 
-    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_abandon_all)
+    os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_close_all)
 
 
 @final
