@@ -167,7 +167,8 @@ def task_directory() -> Path:
     if place is None:
         raise RuntimeError("task_directory() was called outside of a runner; use instance.directory there")
     folder = place.store.directory(place.task, place.row)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder.parent, folder):  # the mode would not hold for a parent that is made along
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
@@ -376,7 +377,7 @@ class _Batch:
             keys = [other.instance.key for other in self.jobs[position:end] if other.instance.task is task]
             looked = self._looked = _Looked(task, end, changes, self.store.look(task.name, keys))
         for entry in looked.entries.get(job.instance.key, ()):
-            if entry.basis == job.basis and entry.fingerprint == task.fingerprint:
+            if (entry.basis, entry.fingerprint) == (job.basis, task.fingerprint) and not entry.is_collected:
                 is_changed = entry.has_files and changed_files(self.store, task.name, self._rows[position])
                 return None if is_changed else entry
         return None
