@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import checkpoint
-from checkpoint import memo, parking, run, run_report
+from checkpoint import collect, memo, parking, run, run_report
 from checkpoint.events import Event
 from checkpoint.store import WriteBehind, current_store
 
@@ -226,6 +226,22 @@ def test_an_instance_that_is_not_stored_waits_for_nobody() -> None:
     gate.opened.set()
     assert (0, 1, "x") == (second.found, second.computed, first.report().value)
     assert ["passing", "passing"] == [name for name in gate.calls if name == "passing"]
+
+
+def test_a_collected_value_is_not_taken_for_found() -> None:
+    """What is known of a value that was collected doesn't stand for the value, whatever others commit. [T3]"""
+
+    @memo
+    def commits_of_others() -> int:
+        holder = current_store().claims()
+        holder.committed()
+        holder.close()
+        return 0
+
+    run(quick("a"), executor="serial")
+    assert 1 == len(collect(tasks=[quick], older_than=0, apply=True).values)
+    report = run_report([commits_of_others(), quick("a")], executor="serial")
+    assert (2, 0, "a") == (report.computed, report.found, report.value[1])
 
 
 def test_a_plain_run_finds_nothing_of_others() -> None:
