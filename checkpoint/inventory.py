@@ -104,6 +104,8 @@ def calls(store: Store, task: str) -> Iterator[StoredCall]:
     at = ""
     entries: list[Entry] = []
     for row, entry in store.scan(task):
+        if entry.is_collected:
+            continue
         key = row[: row.rindex("#")]
         if key != at:
             if entries:
@@ -128,7 +130,8 @@ def calls_at(store: Store, wanted: Iterable[tuple[str, str]]) -> list[StoredCall
     for task, key in places:
         by_task.setdefault(task, []).append(key)
     entries = {task: store.lookup(task, named) for task, named in by_task.items()}
-    return [StoredCall(task, key, _ordered(found)) for task, key in places if (found := entries[task].get(key))]
+    kept = [(task, key, [each for each in entries[task].get(key, ()) if not each.is_collected]) for task, key in places]
+    return [StoredCall(task, key, _ordered(found)) for task, key, found in kept if found]
 
 
 def _ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -149,6 +152,8 @@ def summary_of(store: Store, task: str) -> TaskSummary:
     seconds, oldest, newest = 0.0, float("inf"), float("-inf")
     last = ""
     for row, entry in store.scan(task):
+        if entry.is_collected:
+            continue
         count += 1
         if (key := row[: row.rindex("#")]) != last:
             calls_count, last = calls_count + 1, key
