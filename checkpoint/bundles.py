@@ -81,7 +81,8 @@ def export_bundle(store: Store, calls: Iterable[StoredCall], path: str | os.Path
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     rows = list(_closure(store, calls))
     try:
-        with zipfile.ZipFile(temporary, "x", allowZip64=True) as bundle:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with zipfile.ZipFile(temporary, "w", allowZip64=True) as bundle:
             told = [_written(bundle, store, place, *row) for place, row in enumerate(rows)]
             tasks = dict.fromkeys(task for task, _ in rows)
             records = {task: _records_of(store, task) for task in tasks}
@@ -175,7 +176,7 @@ def import_bundle(store: Store, path: str | os.PathLike[str]) -> Imported:
     place = os.fspath(path)
     with _opened(place) as (bundle, entries, records):
         for number, (task, row, entry, names) in enumerate(entries):
-            frame = _bytes_of(bundle, f"frames/{number}", place, entry.size)
+            frame = _bytes_of(bundle, f"frames/{number}", place, None if entry.is_collected else entry.size)
             _check(entry, memoryview(frame), place, task, row)
             _check_files(bundle, number, names, place)
         added: dict[str, int] = {}
