@@ -25,13 +25,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 from checkpoint import notices, wire, worker
+from checkpoint.durations import Durations
 from checkpoint.errors import (
     CheckpointError,
     DamagedEntryError,
     TaskLostError,
     TaskTimeoutError,
 )
-from checkpoint.events import Event, EventKind, Observer, TaskCount
+from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, TaskCount, Tick
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.plan import State
@@ -50,6 +51,8 @@ logger.addHandler(logging.NullHandler())
 
 #: A batch of small instances is made to take about this long.
 _BATCH_SECONDS = 0.02
+#: Observers are told how a run stands at most once in this time.
+_TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
 #: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
@@ -104,9 +107,9 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
-        self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
-        self._began = time.perf_counter()
+        self._began_at, self._began = time.time(), time.perf_counter()
+        self.surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
+        self._graph, self._plan, self._revisions = self.surveyed.graph, self.surveyed.plan, self.surveyed.revisions
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
         self._batch_number = 0
@@ -118,6 +121,7 @@ class Run:
         self._repeats: Counter[int] = Counter()
         self._seconds_per_task: dict[str, float] = {}
         self._workers: Workers | None = None
+        self._ticked = 0.0
 
     # --- the whole ---
 
@@ -128,20 +132,23 @@ class Run:
             KeyboardInterrupt: after what ran was finished and kept; a second one ends what is ours at once.
             StoreError: the store can't be read or written.
         """
-        counts = Counter(instance.task.name for instance in self._graph.instances)
-        self.outcome.counts = {name: TaskCount() for name in counts}
+        self.outcome.counts = {instance.task.name: TaskCount() for instance in self._graph.instances}
         for observer in self._options.observers:
-            observer.begin(counts)
+            observer.begin(self._begun())
+        error: BaseException | None = None
         try:
             for node, state in enumerate(self._plan.states):
                 if state is State.FRESH:
                     self._hit(node)
             self._give_notice()
             self._settle_roots()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             self.outcome.seconds = time.perf_counter() - self._began
             for observer in self._options.observers:
-                observer.end()
+                observer.end(RunEnded(self.outcome.seconds, self.outcome.counts, error))
             logger.info(
                 "run of %d instances took %.3f s: %s",
                 len(self._graph),
@@ -316,8 +323,7 @@ class Run:
 
     def _next_completion(self) -> tuple[int, Future[Any]] | None:
         while True:
-            for observer in self._options.observers:
-                observer.tick()
+            self._tick()
             with contextlib.suppress(queue.Empty):
                 return self._completions.get(timeout=0.25 if self._options.observers else None)
 
@@ -373,7 +379,7 @@ class Run:
             logger.warning(
                 "%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message
             )
-            self._tell(EventKind.RETRIED, node, report)
+            self._tell(EventKind.RETRIED, node, report, error)
             self._plan.again(node)
             return
         note = f"in {instance!r}"
@@ -388,7 +394,7 @@ class Run:
         instance = self._graph.instances[node]
         self.outcome.failures[instance] = error
         self.outcome.counts[instance.task.name].failed += 1
-        self._tell(kind, node, report)
+        self._tell(kind, node, report, error)
         self._skip(self._plan.failed(node))
 
     def _skip(self, nodes: Iterable[int]) -> None:
@@ -534,20 +540,48 @@ class Run:
 
     # --- telling ---
 
+    def _begun(self) -> RunBegun:
+        graph, surveyed = self._graph, self.surveyed
+        expected = Durations(self.store, surveyed).expected
+        return RunBegun(graph.instances, graph.upstream, surveyed.limits, surveyed.limits_of, expected, self._began_at)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        if not self._options.observers or now - self._ticked < _TICK_SECONDS:
+            return
+        self._ticked = now
+        assert self._workers is not None
+        places = {
+            self._batches[number].nodes[position]: place
+            for (number, position), place in (self._workers.begun() or {}).items()
+            if number in self._batches
+        }
+        tick = Tick(now - self._began, self._workers.count, self._plan.held(), places)
+        for observer in self._options.observers:
+            observer.tick(tick)
+
     def _hit(self, node: int) -> None:
         instance = self._graph.instances[node]
         self.outcome.counts[instance.task.name].hit += 1
         if self._options.observers:
-            event = Event(EventKind.HIT, instance, time.perf_counter() - self._began)
+            entry = self._plan.served[node]
+            seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
+            event = Event(EventKind.HIT, instance, time.perf_counter() - self._began, seconds, size, node=node)
             for observer in self._options.observers:
                 observer.notify(event)
 
-    def _tell(self, kind: EventKind, node: int, report: Report | None = None) -> None:
-        if kind is EventKind.STARTED and not self._options.observers:
+    def _tell(
+        self, kind: EventKind, node: int, report: Report | None = None, error: BaseException | None = None
+    ) -> None:
+        is_start = kind is EventKind.STARTED
+        if is_start and not self._options.observers:
             return
-        details = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
-        event = Event(kind, self._graph.instances[node], time.perf_counter() - self._began, *details)
-        if kind is not EventKind.STARTED:
+        seconds, size, place = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
+        if is_start and self._workers is not None and self._workers.is_in_this_thread:
+            place = f"process {os.getpid()}"
+        now = time.perf_counter() - self._began
+        event = Event(kind, self._graph.instances[node], now, seconds, size, place, node, error)
+        if not is_start:
             self.outcome.events.append(event)
         for observer in self._options.observers:
             observer.notify(event)

@@ -23,6 +23,7 @@ from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.worker import is_inside_runner
 
 __all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
 
@@ -208,7 +209,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
         raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
     progress = _flag(given, "progress")
     observers = _observers(given.get("observers"))
-    if progress or (progress is None and is_interactive()):
+    if progress or (progress is None and is_interactive() and not is_inside_runner()):
         observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
     return Options(
         executor=executor,
