@@ -107,7 +107,9 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        self._began_at, self._began = time.time(), time.perf_counter()
+        self.began_at, self._began = time.time(), time.perf_counter()
+        #: How many workers it has had; 0 if nothing was to be computed.
+        self.worker_count = 0
         self.surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
         self._graph, self._plan, self._revisions = self.surveyed.graph, self.surveyed.plan, self.surveyed.revisions
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
@@ -168,6 +170,7 @@ class Run:
         if executor is None and any(self._graph.instances[node].task.timeout for node in nodes):
             executor = "processes"  # nothing can be stopped in this thread
         self._workers = open_workers(executor, options.max_workers, self.store, most=len(nodes), traits=options.traits)
+        self.worker_count = max(self.worker_count, self._workers.count)
         is_killed = True
         try:
             with self._gentle_interrupts():
@@ -543,7 +546,7 @@ class Run:
     def _begun(self) -> RunBegun:
         graph, surveyed = self._graph, self.surveyed
         expected = Durations(self.store, surveyed).expected
-        return RunBegun(graph.instances, graph.upstream, surveyed.limits, surveyed.limits_of, expected, self._began_at)
+        return RunBegun(graph.instances, graph.upstream, surveyed.limits, surveyed.limits_of, expected, self.began_at)
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -579,8 +582,10 @@ class Run:
         seconds, size, place = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
         if is_start and self._workers is not None and self._workers.is_in_this_thread:
             place = f"process {os.getpid()}"
-        now = time.perf_counter() - self._began
-        event = Event(kind, self._graph.instances[node], now, seconds, size, place, node, error)
+        now, start = time.perf_counter() - self._began, None
+        if report is not None and report.began:
+            start = max(0.0, min(report.began - self.began_at, now - seconds))
+        event = Event(kind, self._graph.instances[node], now, seconds, size, place, node, error, start)
         if not is_start:
             self.outcome.events.append(event)
         for observer in self._options.observers:

@@ -52,6 +52,7 @@ class Event:
         place: where it ran, "process 123"; of what is only started it is known where that is the thread of the run.
         node: index of the instance in `RunBegun.instances`.
         error: what it failed with, also where it is tried again.
+        start: when the runner began, in seconds since the run began; None where no runner did.
     """
 
     kind: EventKind
@@ -62,6 +63,7 @@ class Event:
     place: str = ""
     node: int = -1
     error: BaseException | None = None
+    start: float | None = None
 
 
 @final

@@ -20,6 +20,7 @@ from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
+from checkpoint.observe.leaving import given_path, left_behind
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.store import Store, current_store, open_store, store_at
@@ -48,6 +49,8 @@ class RunOptions(TypedDict, total=False):
     check_mutation: bool | None
     traits: ExecutorTraits | None
     observers: list[Observer] | None
+    report: str | os.PathLike[str] | None
+    trace: str | os.PathLike[str] | None
 
 
 _KNOWN = frozenset(RunOptions.__annotations__)
@@ -112,7 +115,8 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     with surroundings(options) as (store, checked):
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
-        outcome = run.execute()
+        with left_behind(run, report=given_path(options, "report"), trace=given_path(options, "trace")):
+            outcome = run.execute()
         error = _combined(outcome.failures, checked)
         values = None
         if error is None:

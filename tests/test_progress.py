@@ -27,12 +27,12 @@ def shown(**options: object) -> str:
 
 
 def test_each_task_has_a_line_with_its_counts() -> None:
-    """Computed, hit, failed and skipped instances are counted apart, with rate."""
+    """Computed, hit, failed and skipped instances are counted apart, with the mean time."""
     lines = {line.split()[0]: " ".join(line.split()) for line in shown().splitlines() if line.strip()}
     assert "5/5 4 computed 1 hit" in lines["programs.square"]
     assert "1/1 1 failed" in lines["programs.fail"]
     assert "2/2 1 computed 1 skipped" in lines["programs.total"]
-    assert "/s" in lines["programs.square"]
+    assert " each" in lines["programs.square"]
 
 
 @pytest.mark.parametrize("kind", ["fork", "forkserver"])

@@ -14,6 +14,7 @@ import click
 
 from checkpoint import __version__
 from checkpoint.cli.flows import flows
+from checkpoint.cli.report import show_report
 from checkpoint.cli.tasks import accept, show_lineage, show_plan, show_reasons
 
 __all__ = ["main"]
@@ -36,9 +37,10 @@ def main() -> None:
     Examples:
       checkpoint why 'train:fit(fold=3)'
       checkpoint plan 'study/train.py:[fit(n) for n in range(5)]'
+      checkpoint report
       checkpoint flows list
     """
 
 
-for _command in (show_plan, show_reasons, show_lineage, accept, flows):
+for _command in (show_plan, show_reasons, show_lineage, accept, show_report, flows):
     main.add_command(_command)

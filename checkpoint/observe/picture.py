@@ -123,7 +123,7 @@ def _table(standing: Standing, rows: list[tuple[str, Row]], width: int, is_ascii
             _bar(row, min(24, width // 7), is_ascii),
             Text(f"{row.settled}/{row.total}", justify="right", no_wrap=True),
             counts,
-            Text(_pace(row, standing) if width >= 100 else "", style="dim", no_wrap=True),
+            Text(_pace(row) if width >= 100 else "", style="dim", no_wrap=True),
         )
     return table
 
@@ -148,16 +148,15 @@ def _short(name: str, most: int) -> str:
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
-def _pace(row: Row, standing: Standing) -> str:
-    computed, elapsed = row.counts[EventKind.COMPUTED], time.monotonic() - standing.began
-    if not computed or elapsed <= 0:
-        return ""
-    rate = computed / elapsed
-    return f"{rate:.3g}/s" if rate >= 1 else f"{1 / rate:.3g} s each"
+def _pace(row: Row) -> str:
+    computed = row.counts[EventKind.COMPUTED]
+    return f"{clock(row.seconds / computed)} each" if computed else ""
 
 
 def clock(seconds: float) -> str:
-    """Return a duration for a person: 0.3 s, 12 s, 3:20, 2:03:20."""
+    """Return a duration for a person: 24 ms, 0.3 s, 12 s, 3:20, 2:03:20."""
+    if 0 < seconds < 0.0995:
+        return f"{seconds * 1000:.2g} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     if seconds < 60:

@@ -5,7 +5,6 @@ Next: observe/__init__.py
 
 from __future__ import annotations
 
-import time
 from typing import Any, final
 
 from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded
@@ -35,7 +34,7 @@ class Spans(Observer):
 
     def begin(self, run: RunBegun) -> None:
         """Open the span of the run, below the caller's current one."""
-        self._began_ns = time.time_ns()
+        self._began_ns = int(run.at * 1e9)
         self._run = self._tracer.start_span("checkpoint.run", start_time=self._began_ns)
         self._run.set_attribute("checkpoint.instances", len(run.instances))
 
@@ -43,11 +42,13 @@ class Spans(Observer):
         """Add a span for an attempt that is over, with the times that the runner had."""
         if event.kind is not EventKind.COMPUTED and event.kind not in _BAD:
             return
-        task, end = event.instance.task.name, self._began_ns + int(event.time * 1e9)
+        task = event.instance.task.name
+        start = event.start if event.start is not None else event.time - event.seconds
+        start_ns = self._began_ns + int(start * 1e9)
         span = self._tracer.start_span(
             task,
             context=self._trace.set_span_in_context(self._run),
-            start_time=end - int(event.seconds * 1e9),
+            start_time=start_ns,
             attributes={
                 "checkpoint.task": task,
                 "checkpoint.key": event.instance.key,
@@ -59,7 +60,7 @@ class Spans(Observer):
         if event.error is not None:
             span.record_exception(event.error)
             span.set_status(self._trace.StatusCode.ERROR, str(event.error))
-        span.end(end_time=end)
+        span.end(end_time=start_ns + int(event.seconds * 1e9))
 
     def end(self, ended: RunEnded) -> None:
         """Close the span of the run, with the numbers."""
