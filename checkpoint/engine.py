@@ -268,9 +268,9 @@ class Run:
         assert self._workers is not None
         number = self._batch_number
         self._batch_number += 1
-        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
-        for node in nodes:
+        for node in nodes:  # before there is a batch to wait for: an observer may raise
             self._tell(EventKind.STARTED, node)
+        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         jobs = [
             Job(self._graph.instances[node], self._editions_above(node), self._graph.take_runner(node))
             for node in nodes

@@ -12,16 +12,15 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from checkpoint.engine import Run
 from checkpoint.errors import name_of
-from checkpoint.observe import archive
-from checkpoint.observe.record import RunRecord, record_of
-from checkpoint.observe.report import check_report_packages, report_of
-from checkpoint.observe.trace import trace_of
 from checkpoint.store import Store
 from checkpoint.worker import is_inside_runner
+
+if TYPE_CHECKING:  # what few runs need is imported where it is used
+    from checkpoint.observe.record import RunRecord
 
 __all__ = ["given_path", "history_of", "left_behind"]
 
@@ -48,6 +47,8 @@ def given_path(options: Mapping[str, Any], option: str) -> Path | None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"run({option}={str(given)!r}): there is no folder {path.parent}; make it first")
     if option == "report":
+        from checkpoint.observe.report import check_report_packages
+
         check_report_packages()
     return path
 
@@ -69,12 +70,7 @@ def left_behind(run: Run, *, report: Path | None, trace: Path | None) -> Iterato
         raise
     finally:
         if report is not None or trace is not None or _is_worth_recording(run):
-            record = record_of(run, raised)
-            _keep(run.store, record)
-            if trace is not None:
-                trace.write_text(trace_of(record), encoding="utf-8")
-            if report is not None:
-                report.write_text(report_of(record, history_of(run.store)), encoding="utf-8")
+            _leave(run, raised, report, trace)
 
 
 def _is_worth_recording(run: Run) -> bool:
@@ -82,19 +78,31 @@ def _is_worth_recording(run: Run) -> bool:
     return is_long and bool(run.outcome.events) and not is_inside_runner()
 
 
-def _keep(store: Store, record: RunRecord) -> None:
+def _leave(run: Run, raised: BaseException | None, report: Path | None, trace: Path | None) -> None:
+    from checkpoint.observe.archive import keep
+    from checkpoint.observe.record import record_of
+    from checkpoint.observe.report import report_of
+    from checkpoint.observe.trace import trace_of
+
+    record = record_of(run, raised)
     try:
-        archive.keep(store, record)
+        keep(run.store, record)
     except OSError as error:
         logger.warning("the record of this run could not be kept: %s", error)
+    if trace is not None:
+        trace.write_text(trace_of(record), encoding="utf-8")
+    if report is not None:
+        report.write_text(report_of(record, history_of(run.store)), encoding="utf-8")
 
 
 def history_of(store: Store) -> list[RunRecord]:
     """Return the records of a store that can be read, the newest first."""
+    from checkpoint.observe.archive import kept, read
+
     found = []
-    for file in archive.kept(store):
+    for file in kept(store):
         try:
-            found.append(archive.read(file))
+            found.append(read(file))
         except (OSError, ValueError) as error:
             logger.debug("the record %s is left out: %s", file, error)
     return found
