@@ -577,14 +577,16 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
             exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.
         pools: sizes of named resources, `{"gpu": 2}`; 1 for a pool that is not given.
         limits: max_concurrency by task or task name, for this run.
-        progress: show a bar; default only on a terminal and in a notebook.
+        progress: show what it does; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
         force: compute the given instances although they have fresh results; what is above them is computed if missing.
         check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
             value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
-        observers: more consumers of the run's events.
+        observers: more consumers of the run's events; `checkpoint.observe` has some.
+        report: file for a page on the run.
+        trace: file for a trace of it, for Perfetto.
 
     Raises:
         the exception of the first task that failed, with a note that names the instance.

@@ -57,6 +57,7 @@ ORDER = [
     "observe.spans",
     "observe.record",
     "observe.archive",
+    "observe.labels",
     "observe.schedule",
     "observe.trace",
     "observe.report",

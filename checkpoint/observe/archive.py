@@ -5,7 +5,7 @@ nothing but the records.
 
 Must not know: what is in a record.
 
-Next: observe/schedule.py
+Next: observe/labels.py
 """
 
 from __future__ import annotations

@@ -47,11 +47,12 @@ def summary(standing: Standing) -> str:
         (len(standing.failures), "failed"),
         (standing.count(EventKind.SKIPPED), "skipped"),
     ]
-    parts = [f"{standing.settled} of {standing.total} done", *(f"{count} {what}" for count, what in counts if count)]
-    if standing.seconds_saved >= 1:
-        parts.append(f"hits saved {clock(standing.seconds_saved)}")
+    parts = [f"{standing.settled} of {standing.total} done"]
     left = standing.seconds_left() if standing.settled < standing.total else None
-    return ", ".join([*parts, *([f"about {clock(left)} left"] if left is not None else [])])
+    parts += [f"about {clock(left)} left"] if left is not None else []
+    parts += [f"{count} {what}" for count, what in counts if count]
+    parts += [f"hits saved {clock(standing.seconds_saved)}"] if standing.seconds_saved >= 1 else []
+    return ", ".join(parts)
 
 
 def draw(standing: Standing, width: int, height: int, *, is_ascii: bool = False, is_over: bool = False) -> Group:

@@ -21,17 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from checkpoint.observe.labels import label_of
 from checkpoint.observe.picture import clock
 from checkpoint.observe.record import Outcome, RunRecord
 from checkpoint.observe.schedule import Schedule
-from checkpoint.reasons import described
 
 __all__ = ["check_report_packages", "report_of"]
 
 _FOLDER = Path(__file__).parent / "page"
 _OUTCOME_NAMES = ("fresh", "computed", "failed", "blocked", "not reached")
-#: Of a call's text so many letters are shown.
-_MOST_LABEL = 200
 _MOST_SLOWEST = 15
 _MOST_PATH = 200
 _MOST_FAILURES = 100
@@ -65,7 +63,7 @@ def report_of(record: RunRecord, history: Sequence[RunRecord] = ()) -> str:
     import jinja2
     from bokeh.resources import Resources
 
-    labels = [_label(record.tasks[task], key) for task, key in zip(record.task, record.key, strict=True)]
+    labels = [label_of(record.tasks[task], key) for task, key in zip(record.task, record.key, strict=True)]
     schedule = _schedule(record)
     path = schedule.critical_path()
     library = "\n".join(Resources(mode="inline", components=["bokeh", "bokeh-api"], log_level="error").js_raw)
@@ -96,12 +94,6 @@ def report_of(record: RunRecord, history: Sequence[RunRecord] = ()) -> str:
         scripts=scripts,
         data=_script_json(_data(record, labels, path)),
     )
-
-
-def _label(task: str, key: str) -> str:
-    """Return a call as text of bounded length, without the module of its task."""
-    text = described(task.rpartition(".")[2], key)
-    return text if len(text) <= _MOST_LABEL else f"{text[: _MOST_LABEL - 40]}…{text[-39:]}"
 
 
 def _inert(script: str) -> str:

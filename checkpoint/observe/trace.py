@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from checkpoint.observe.labels import label_of
 from checkpoint.observe.record import RunRecord
-from checkpoint.reasons import described
 
 __all__ = ["trace_of"]
 
@@ -49,7 +49,7 @@ def _slice(record: RunRecord, position: int) -> dict[str, Any]:
         "tid": bar.lane + 1,
         "ts": round(bar.start * 1e6, 3),
         "dur": round(bar.seconds * 1e6, 3),
-        "args": {"call": described(task, record.key[bar.node]), "outcome": bar.kind, "bytes": record.size[bar.node]},
+        "args": {"call": label_of(task, record.key[bar.node]), "outcome": bar.kind, "bytes": record.size[bar.node]},
     }
     return found if bar.kind == "computed" else {**found, "cname": "terrible"}
 
