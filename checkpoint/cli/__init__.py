@@ -13,6 +13,7 @@ from __future__ import annotations
 import click
 
 from checkpoint import __version__
+from checkpoint.cli.care import gc, verify
 from checkpoint.cli.flows import flows
 from checkpoint.cli.report import show_report
 from checkpoint.cli.tasks import accept, show_lineage, show_plan, show_reasons
@@ -42,5 +43,5 @@ def main() -> None:
     """
 
 
-for _command in (show_plan, show_reasons, show_lineage, accept, show_report, flows):
+for _command in (show_plan, show_reasons, show_lineage, accept, show_report, verify, gc, flows):
     main.add_command(_command)

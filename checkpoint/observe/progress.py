@@ -174,7 +174,8 @@ class Progress(Observer):
 
     def notify(self, event: Event) -> None:
         """Take note of an event; tell of a failure."""
-        assert self._standing is not None
+        if self._over.is_set() or self._standing is None:  # a value that vanished is computed again, after the end
+            return
         with self._lock:
             self._standing.notify(event)
             if event.kind in BAD or event.kind is EventKind.RETRIED:
@@ -195,7 +196,8 @@ class Progress(Observer):
 
     def tick(self, tick: Tick) -> None:
         """Draw, if the last picture is old enough."""
-        assert self._standing is not None
+        if self._over.is_set() or self._standing is None:
+            return
         with self._lock:
             self._standing.tick(tick)
         self._draw()
