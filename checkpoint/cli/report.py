@@ -2,7 +2,7 @@
 
 Must not know: how pages and traces are made, where records are kept.
 
-Next: cli/__init__.py
+Next: cli/care.py
 """
 
 from __future__ import annotations
