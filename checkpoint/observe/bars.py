@@ -11,7 +11,7 @@ from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded
 
 __all__ = ["Bar"]
 
-_GOES_ON = (EventKind.STARTED, EventKind.RETRIED, EventKind.REQUEUED)
+_GOES_ON = (EventKind.STARTED, EventKind.RETRIED, EventKind.REQUEUED, EventKind.PARKED)
 
 
 @final

@@ -14,6 +14,8 @@ __all__ = ["Logs"]
 
 _LEVELS = {
     EventKind.HIT: logging.DEBUG,
+    EventKind.FOUND: logging.DEBUG,
+    EventKind.PARKED: logging.INFO,
     EventKind.STARTED: logging.DEBUG,
     EventKind.COMPUTED: logging.INFO,
     EventKind.FAILED: logging.ERROR,

@@ -42,7 +42,7 @@ def summary(standing: Standing) -> str:
     """Return how a run stands in one line."""
     counts = [
         (standing.count(EventKind.COMPUTED), "computed"),
-        (standing.count(EventKind.HIT), "hit"),
+        (standing.count(EventKind.HIT, EventKind.FOUND), "hit"),
         (len(standing.running), "running"),
         (len(standing.failures), "failed"),
         (standing.count(EventKind.SKIPPED), "skipped"),
@@ -111,8 +111,9 @@ def _table(standing: Standing, rows: list[tuple[str, Row]], width: int, is_ascii
     for name, row in rows:
         cells = [
             (row.counts[EventKind.COMPUTED], "computed", "green"),
-            (row.counts[EventKind.HIT], "hit", "cyan"),
+            (row.hits, "hit", "cyan"),
             (row.running, "running", "yellow"),
+            (len(row.parked), "waiting for another run", "yellow"),
             (row.failed, "failed", "bold red"),
             (row.counts[EventKind.SKIPPED], "skipped", "bright_black"),
         ]
@@ -134,7 +135,7 @@ def _bar(row: Row, width: int, is_ascii: bool) -> Text:
     from rich.text import Text
 
     skipped = row.counts[EventKind.SKIPPED]
-    parts = (row.counts[EventKind.HIT], row.counts[EventKind.COMPUTED], row.failed, skipped, row.running)
+    parts = (row.hits, row.counts[EventKind.COMPUTED], row.failed, skipped, row.running)
     bar, end, drawn = Text(no_wrap=True), 0, 0
     for count, colour in zip(parts, _COLOURS, strict=True):
         end += max(count, 0)

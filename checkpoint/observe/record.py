@@ -128,7 +128,7 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
     seconds = [entry.seconds if entry is not None else 0.0 for entry in plan.served]
     size = [entry.size if entry is not None else 0 for entry in plan.served]
     for event in run.outcome.events:
-        if event.kind is EventKind.COMPUTED:
+        if event.kind in (EventKind.COMPUTED, EventKind.FOUND):
             seconds[event.node], size[event.node] = event.seconds, event.size
     lanes, bars = _timeline(run.outcome.events)
     outcome = [_OUTCOMES.get(state, Outcome.OPEN) for state in plan.states]

@@ -21,6 +21,7 @@ __all__ = ["BAD", "Row", "Running", "Standing"]
 _SETTLED = (
     EventKind.COMPUTED,
     EventKind.HIT,
+    EventKind.FOUND,
     EventKind.FAILED,
     EventKind.TIMED_OUT,
     EventKind.LOST,
@@ -38,6 +39,8 @@ class Row:
     def __init__(self, total: int) -> None:
         self.total = total
         self.running = 0
+        #: Those that another run computes.
+        self.parked: set[int] = set()
         self.counts: Counter[EventKind] = Counter()
         #: Sum of what the computed ones took, and of what those of them took before that have been computed before.
         self.seconds = self.seconds_before = 0.0
@@ -49,6 +52,11 @@ class Row:
     def settled(self) -> int:
         """How many are done with, well or not."""
         return sum(self.counts[kind] for kind in _SETTLED)
+
+    @property
+    def hits(self) -> int:
+        """How many were there, or came from another run meanwhile."""
+        return self.counts[EventKind.HIT] + self.counts[EventKind.FOUND]
 
     @property
     def failed(self) -> int:
@@ -114,11 +122,14 @@ class Standing:
         """Count an event."""
         row, kind, node = self.rows[event.instance.task.name], event.kind, event.node
         row.counts[kind] += 1
+        row.parked.discard(node)
         if kind is EventKind.STARTED:
             row.running += 1
             self.running[node] = Running(event.instance, time.monotonic(), event.place)
         elif self.running.pop(node, None) is not None:
             row.running -= 1
+        if kind is EventKind.PARKED:
+            row.parked.add(node)
         if kind in BAD:
             self.failures.append(event)
         if kind in _SETTLED:
@@ -130,7 +141,7 @@ class Standing:
             row.unknown -= 1
         else:
             row.expected -= expected
-        if event.kind is EventKind.HIT:
+        if event.kind in (EventKind.HIT, EventKind.FOUND):
             self.seconds_saved += event.seconds
         elif event.kind is EventKind.COMPUTED:
             row.seconds += event.seconds
