@@ -386,7 +386,10 @@ def read_head(frame: _Bytes) -> Any:
     head = _Header(memoryview(frame)).head
     if not len(head):
         return None
-    return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    try:
+        return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise DamagedEntryError(f"its head cannot be read ({error})") from error
 
 
 def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
@@ -400,6 +403,7 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
 
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+        MemoryError: there is too little memory for the value.
     """
     name, stream, buffers, digest = _checked(frame, is_mapped)
     return _load(name, stream, buffers, codec), digest
@@ -449,13 +453,34 @@ def _read_table(body: memoryview) -> tuple[str, int, int, tuple[int, ...]]:
     return name.decode("utf-8", "replace"), stream_start, stream_start + stream_size, sizes
 
 
+#: A zstandard block holds at most 128 KiB and takes at least 4 bytes.
+_LARGEST_RATIO = 32 * 1024
+
+
 def _decompress(body: memoryview) -> bytes:
     import zstandard
 
     try:
+        size = zstandard.frame_content_size(body)
+        if not 0 <= size <= _LARGEST_RATIO * len(body):
+            raise DamagedEntryError(f"{len(body)} compressed bytes cannot be {size} bytes")
         return zstandard.ZstdDecompressor().decompress(body)
-    except (zstandard.ZstdError, MemoryError) as error:
+    except zstandard.ZstdError as error:
         raise DamagedEntryError(f"it cannot be decompressed ({error})") from error
+    except MemoryError as error:
+        if _decompressed_size(body) == size:
+            raise  # nothing is wrong with it, there only is too little memory
+        raise DamagedEntryError(f"it does not have the {size} bytes that it tells of") from error
+
+
+def _decompressed_size(body: memoryview) -> int:
+    """Count what compressed bytes give, without keeping it; -1 where they are damaged."""
+    import zstandard
+
+    try:
+        return sum(map(len, zstandard.ZstdDecompressor().read_to_iter(body)))
+    except zstandard.ZstdError:
+        return -1
 
 
 def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: Codec | None) -> Any:
@@ -472,5 +497,7 @@ def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: C
         else:
             raise LookupError(f"it was written by the codec {name!r}, which the task no longer has")
         return read(bytes(stream))
+    except MemoryError:
+        raise  # the bytes are what was written, so another time they can be decoded
     except Exception as error:
         raise DamagedEntryError(f"it cannot be decoded ({type(error).__name__}: {error})") from error

@@ -35,6 +35,8 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
                 value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
         else:
             value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+        if digest != entry.digest:
+            raise DamagedEntryError("it is the value of another entry")
     except DamagedEntryError:
         store.quarantine(task.name, row)
         raise

@@ -27,6 +27,7 @@ ORDER = [
     "codec",
     "store.entry",
     "store.advice",
+    "store.tag",
     "store.disk",
     "store.behind",
     "store",

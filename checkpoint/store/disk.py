@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import sqlite3
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ import xxhash
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
+from checkpoint.store import tag as tags
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 
@@ -49,14 +49,14 @@ _SETTINGS = {
 }
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
-_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
-_TAG_FORMAT = 1
+#: No moment of a clear is later than that: such a number is damaged.
+_LATEST = 2.0**37
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
-    "SELECT wanted.value, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
+    "SELECT wanted.value, Cache.key, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
     " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
 )
 _SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
@@ -111,12 +111,12 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     def remove(self, file_path: str) -> None:
         """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
         with contextlib.suppress(OSError):
-            os.remove(os.path.join(self._directory, file_path))
+            os.remove(os.path.join(self._directory, str(file_path)))
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Return a frame's bytes: from the row, or a read-only map of its file."""
-        if filename is None:
-            return value
+        if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
+            return value if isinstance(value, bytes) else b""
         with open(os.path.join(self._directory, filename), "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
@@ -169,6 +169,15 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
                     if name.startswith("sqlite_"):
                         self.reset(name, value, update=False)
         return connection
+
+
+def _folder_cache(path: str) -> FolderCache:
+    try:
+        return FolderCache(path)
+    except (sqlite3.Error, diskcache.Timeout, OSError):
+        raise
+    except Exception as error:  # what DiskCache makes of settings that aren't its own
+        raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
@@ -229,7 +238,7 @@ class DiskStore:
                 for folder in (self.url, self._folder, path):
                     os.makedirs(folder, mode=0o700, exist_ok=True)
                 os.close(os.open(os.path.join(path, "cache.db"), os.O_RDWR | os.O_CREAT, 0o600))
-                cache = FolderCache(path)
+                cache = _folder_cache(path)
                 names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
@@ -243,7 +252,7 @@ class DiskStore:
         """Turn what the disk or SQLite reports into a StoreError that names the folder and the way out."""
         try:
             yield
-        except (sqlite3.Error, diskcache.Timeout, OSError) as error:
+        except (sqlite3.Error, diskcache.Timeout, OSError, UnicodeDecodeError) as error:
             if isinstance(error, StoreError):
                 raise
             cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
@@ -276,8 +285,8 @@ class DiskStore:
             return found
         for start in range(0, len(keys), _CHUNK):
             wanted = json.dumps(keys[start : start + _CHUNK])
-            for key, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
-                if (entry := _unpack(tag)) is not None:
+            for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
+                if row.startswith(key) and (entry := tags.unpack(row, tag)) is not None:
                     found.setdefault(key, []).append(entry)
         return found
 
@@ -293,7 +302,7 @@ class DiskStore:
         while cache is not None:
             query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
             found = self._rows(cache, query, (last, _CHUNK))
-            yield from ((row, entry) for row, tag in found if (entry := _unpack(tag)) is not None)
+            yield from ((row, entry) for row, tag in found if (entry := tags.unpack(row, tag)) is not None)
             if len(found) < _CHUNK:
                 return
             last = found[-1][0]
@@ -313,7 +322,7 @@ class DiskStore:
         query = "SELECT tag, mode, filename, value FROM Cache WHERE raw = 1 AND key = ?"
         while found := self._rows(cache, query, (row,)):
             tag, mode, filename, value = found[0]
-            entry = _unpack(tag)
+            entry = tags.unpack(row, tag)
             if entry is None:
                 return None
             try:
@@ -347,7 +356,7 @@ class DiskStore:
                     for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
                         if other == write.row:
                             discard(other_file)
-                        elif _is_superseded(_unpack(tag), write.entry):
+                        elif _is_superseded(tags.unpack(other, tag), write.entry):
                             discard(other_file)
                             sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
                             superseded.append(other)
@@ -364,7 +373,7 @@ class DiskStore:
         size, mode, filename, value = cache.disk.store(write.frame, False)
         written.append(filename)
         now = write.entry.stored_at
-        return write.row, now, now, _TAG.pack(_TAG_FORMAT, *write.entry), size, mode, filename, value
+        return write.row, now, now, tags.pack(write.row, write.entry), size, mode, filename, value
 
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
         """Raise an epoch and remove what is there."""
@@ -414,7 +423,7 @@ class DiskStore:
         row = _RECORD + name
         if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
             with self._transaction(task) as (sql, _):
-                sql(_INSERT, (row, time.time(), 0, None, 0, diskcache.core.MODE_RAW, None, text))
+                sql(_INSERT, (row, time.time(), 0, _sealed(row, text), 0, diskcache.core.MODE_RAW, None, text))
         cache.recorded.add(name)
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
@@ -422,9 +431,13 @@ class DiskStore:
         cache = self._existing(task)
         if cache is None:
             return {}
-        query = "SELECT key, value, store_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY rowid"
+        query = "SELECT key, tag, value, store_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY rowid"
         rows = self._rows(cache, query, (_RECORD + kind, _RECORD + kind + "\U0010ffff"))
-        return {row.removeprefix(_RECORD): Record(text, stored_at) for row, text, stored_at in rows}
+        return {
+            row.removeprefix(_RECORD): Record(text, stored_at)
+            for row, tag, text, stored_at in rows
+            if tag is None or tag == _sealed(row, text)  # older ones have no seal
+        }
 
     def cleared_at(self, task: str, key: str) -> float | None:
         """Return when a key, or the whole task, was last cleared."""
@@ -433,7 +446,8 @@ class DiskStore:
             return None
         query = "SELECT max(store_time) FROM Cache WHERE raw = 1 AND key IN (?, ?)"
         ((at,),) = self._rows(cache, query, (_EPOCH, _EPOCH + key))
-        return float(at) if at is not None else None
+        is_moment = isinstance(at, (int, float)) and 0 <= at < _LATEST
+        return float(at) if is_moment else None
 
     # --- the rest ---
 
@@ -502,11 +516,9 @@ def _range_of(key: str | None) -> tuple[str, list[str]]:
     return f"({' OR '.join(conditions)})", bounds
 
 
+def _sealed(row: str, text: object) -> bytes:
+    return tags.seal(row, str(text).encode())
+
+
 def _is_superseded(entry: Entry | None, by: Entry) -> bool:
     return entry is not None and entry.fingerprint == by.fingerprint and entry.generation != by.generation
-
-
-def _unpack(tag: Any) -> Entry | None:
-    if not isinstance(tag, bytes) or len(tag) != _TAG.size or tag[0] != _TAG_FORMAT:
-        return None
-    return Entry(*_TAG.unpack(tag)[1:])
