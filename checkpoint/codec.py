@@ -138,6 +138,7 @@ def encode(
 
     Raises:
         UnstorableError: naming the call and the place inside the value.
+        MemoryError: there is too little memory for the bytes.
 
     Notes:
         Buffers of uncompressed values are not copied: the frame must be written before the value changes.
@@ -145,6 +146,8 @@ def encode(
     buffers: list[memoryview] = []
     try:
         stream = _dump(value, buffers) if codec is None else bytes(memoryview(codec.encode(value)))
+    except MemoryError:
+        raise
     except Exception as error:
         where, reason = _locate(value, error) if codec is None else ("", str(error))
         raise UnstorableError(str(call), where, reason) from error
@@ -460,6 +463,7 @@ _LARGEST_RATIO = 32 * 1024
 def _decompress(body: memoryview) -> bytes:
     import zstandard
 
+    size = -1
     try:
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= _LARGEST_RATIO * len(body):

@@ -125,7 +125,8 @@ class _Connection(sqlite3.Connection):
     """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(sqlite3.ProgrammingError):  # one that could not be opened can't be closed
+            self.close()
 
 
 @final
