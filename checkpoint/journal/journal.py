@@ -98,7 +98,7 @@ class Journal:
 
     def _recorder(self, run: Run, newest: int | None) -> Recorder:
         if newest is None:
-            return Recorder(self._database, self._blobs, run, None, {}, 0)
+            return Recorder(self._database, self._blobs, run, None, Manifest(), 0)
         with self._database.reading() as sql:
             snapshot, manifest = find_snapshot(sql, newest), manifest_at(sql, newest)
             ((weight,),) = sql.execute("SELECT weight FROM snapshot WHERE id = ?", (newest,)).fetchall()
