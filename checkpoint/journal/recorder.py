@@ -112,7 +112,7 @@ class Recorder:
             if type(key) is not str:
                 raise TypeError(f"keys of a state are text, not {type(key).__name__}: {key!r}")
             try:
-                frames[key] = frame_of(value, name(key))
+                frames[key] = frame_of(value, name(key), allows_pickle=self._blobs.settings.allows_pickle)
             except UnstorableError as error:
                 place = f" at {error.where}" if error.where else ""
                 raise UnsavableError(self.run.flow, name(key), error.reason + place) from error

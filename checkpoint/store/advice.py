@@ -2,7 +2,7 @@
 
 Must not know: what is stored.
 
-Next: store/tag.py
+Next: store/disk.py
 """
 
 from __future__ import annotations

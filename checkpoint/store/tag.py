@@ -1,11 +1,16 @@
-"""Tag: the metadata of an entry as bytes, sealed together with the row that they belong to.
+"""Tag: an entry's metadata as the bytes that its row has beside the value.
 
-A database can be damaged without noticing it: a flipped bit in its index makes a row answer under the name of another
-one. So the seal covers the row's name, and a tag that doesn't fit the name that was asked for counts as none.
+    format (1), generation, digest, basis, fingerprint (16 bytes each), origin (8 bytes), seconds, time of storing
+    (doubles), size of the frame (64 bits), whether files belong to the value (8 bits), digest of all that and of
+    the row's name (8 bytes; not in format 1)
 
-Must not know: where tags are kept.
+Little-endian. A damaged index makes a row answer under another one's name, which its tag doesn't fit: it counts
+as none. A signed tag has two signatures more. A size of 0 says that the value was collected: the row then has
+what the value was computed from, and no value.
 
-Next: store/disk.py
+Must not know: SQLite, files, keys.
+
+Next: store/signature.py
 """
 
 from __future__ import annotations
@@ -17,31 +22,27 @@ import xxhash
 
 from checkpoint.store.entry import Entry
 
-__all__ = ["pack", "seal", "unpack"]
+__all__ = ["digest_at", "pack", "unpack"]
 
-_FIELDS = struct.Struct("<B16s16s16s16s8sddQ?")
-_FORMAT = 2
-#: Tags of this format have the same fields and no seal.
-_UNSEALED_FORMAT = 1
+_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
+_FORMAT, _FORMAT_WITHOUT_DIGEST = 2, 1
 
 
-def seal(name: str, content: bytes) -> bytes:
-    """Return 8 bytes that stand for a content at a name."""
-    return xxhash.xxh3_64_digest(content + name.encode("utf-8", "surrogatepass"))
+def digest_at(row: str, content: bytes) -> bytes:
+    """Return 8 bytes that stand for a content at a row."""
+    return xxhash.xxh3_64_digest(content + row.encode("utf-8", "surrogatepass"))
 
 
 def pack(row: str, entry: Entry) -> bytes:
     """Return the tag of an entry at a row."""
-    fields = _FIELDS.pack(_FORMAT, *entry)
-    return fields + seal(row, fields)
+    fields = _TAG.pack(_FORMAT, *entry)
+    return fields + digest_at(row, fields)
 
 
 def unpack(row: str, tag: Any) -> Entry | None:
-    """Return the entry of a tag at a row; None if it isn't one, belongs to another row or is damaged."""
-    if not isinstance(tag, bytes) or len(tag) < _FIELDS.size:
+    """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
+    if not isinstance(tag, bytes) or len(tag) < _TAG.size:
         return None
-    fields = tag[: _FIELDS.size]
-    expected = fields + seal(row, fields) if fields[0] == _FORMAT else fields
-    if tag != expected or fields[0] not in (_FORMAT, _UNSEALED_FORMAT):
-        return None
-    return Entry(*_FIELDS.unpack(fields)[1:])
+    fields, digest = tag[: _TAG.size], tag[_TAG.size : _TAG.size + 8]
+    is_whole = digest == digest_at(row, fields) if fields[0] == _FORMAT else fields[0] == _FORMAT_WITHOUT_DIGEST
+    return Entry(*_TAG.unpack(fields)[1:]) if is_whole else None

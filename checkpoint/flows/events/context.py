@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, final
 
 from typing_extensions import TypeVar
 
-from checkpoint.arguments import flag, text
+from checkpoint.checks import flag, text
 from checkpoint.errors import BusyFlowError
 from checkpoint.flows.events.checkpoints import Checkpoint
 from checkpoint.flows.events.errors import WorkflowRuntimeError

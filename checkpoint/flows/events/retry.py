@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from checkpoint.arguments import number, whole
+from checkpoint.checks import number, whole
 
 __all__ = ["ConstantDelayRetryPolicy", "RetryPolicy"]
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from checkpoint.arguments import flag, number, whole
+from checkpoint.checks import flag, number, whole
 from checkpoint.flows.events.checkpoints import Checkpoint
 from checkpoint.flows.events.context import Context
 from checkpoint.flows.events.errors import WorkflowStepDoesNotExistError, WorkflowValidationError

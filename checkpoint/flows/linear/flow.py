@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, overload
 
-from checkpoint.arguments import flag
+from checkpoint.checks import flag
 from checkpoint.errors import (
     ChangedFlowError,
     DamagedSnapshotError,

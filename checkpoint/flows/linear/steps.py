@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, final
 
-from checkpoint.arguments import function as check_function
+from checkpoint.checks import function as check_function
 
 __all__ = ["LoadPolicy", "Step", "difference_between", "loaders_to_run", "place_of", "takes_two"]
 

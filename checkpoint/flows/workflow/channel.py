@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
-from checkpoint.arguments import number
+from checkpoint.checks import number
 from checkpoint.flows.workflow.cells import cell_of, value_in
 
 __all__ = ["Channel", "MemoryChannel", "Stored"]

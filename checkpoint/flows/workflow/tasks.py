@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final, overload
 
-from checkpoint.arguments import flag, number, whole
+from checkpoint.checks import flag, number, whole
 from checkpoint.fingerprint import Tracker
 from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.errors import ConfigError
