@@ -64,7 +64,7 @@ class RunReport(Generic[T]):
     `value` gives the values in the shape that was asked for, or raises what the run failed with.
     """
 
-    #: Task name -> computed, hit, failed, skipped, seconds (sum of the runners'), size (bytes stored).
+    #: Task name -> computed, hit, failed, skipped, found, seconds (sum of the runners'), size (bytes stored).
     counts: Mapping[str, TaskCount]
     #: Wall-clock time of the run.
     seconds: float
@@ -98,6 +98,11 @@ class RunReport(Generic[T]):
     def hit(self) -> int:
         """How many instances were in the store and fresh."""
         return sum(count.hit for count in self.counts.values())
+
+    @property
+    def found(self) -> int:
+        """How many of the hits were computed elsewhere since the run began: by another run, as a rule."""
+        return sum(count.found for count in self.counts.values())
 
     @property
     def failed(self) -> int:
