@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
+from checkpoint.checks import flag, function, whole
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.store.signature import key_given
@@ -52,6 +53,13 @@ class ExecutorTraits:
     workers: int | None = None
     is_local: bool = False
     submit: Callable[..., Future[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            whole(self.workers, "workers of ExecutorTraits", 1)
+        flag(self.is_local, "is_local of ExecutorTraits")
+        if self.submit is not None:
+            function(self.submit, "submit of ExecutorTraits")
 
 
 def _traits_of(executor: Executor) -> ExecutorTraits:

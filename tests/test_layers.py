@@ -13,6 +13,7 @@ import checkpoint
 PACKAGE = Path(checkpoint.__file__).parent
 ORDER = [
     "errors",
+    "checks",
     "texts",
     "markup",
     "keys",
