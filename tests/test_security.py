@@ -431,4 +431,4 @@ def test_a_planted_frame_is_not_run_to_show_it(store: Path, tmp_path: Path) -> N
     with open_store(store, allow_pickle=False) as opened:
         ((row, _),) = opened.store.scan(text.name)
         shown = preview(opened.store, text.name, row, 80)
-    assert (False, True) == (mark.exists(), shown.endswith("bytes, pickled>"))
+    assert (False, True) == (mark.exists(), "a pickle" in shown)
