@@ -82,6 +82,7 @@ def plant_bytes(store: Path, instance: Any, frame: Frame) -> None:
 # --- what is planted is not run --------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::checkpoint.DamagedEntryWarning")  # noticed when it has run
 @pytest.mark.parametrize("how", [plant, plant_bytes])
 @pytest.mark.parametrize("size", [10, 100_000])
 def test_without_a_guard_a_planted_frame_runs(store: Path, tmp_path: Path, how: Callable[..., None], size: int) -> None:
