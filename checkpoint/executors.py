@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +110,8 @@ class Workers(Protocol):
         """Let no job begin any more, of the batches that were submitted."""
         ...
 
-    def begun(self) -> set[tuple[int, int]] | None:
-        """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
+        """Return (batch, position) of begun, unfinished jobs -> the place; None where that can't be known."""
         ...
 
     def rebuild(self) -> bool:
@@ -287,7 +287,7 @@ class _LocalWorkers:
     def stop(self) -> None:
         self._stop.set()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -326,7 +326,7 @@ class _ForeignProcesses:
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -374,7 +374,7 @@ class _OwnProcesses:
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)
 
     def rebuild(self) -> bool:

@@ -75,13 +75,13 @@ def mark_idle() -> None:
     mark(0, _NOTHING)
 
 
-def begun_jobs(marks: str) -> set[tuple[int, int]]:
-    """Return (batch, position) of each job that a process had begun and not finished."""
-    begun = set()
+def begun_jobs(marks: str) -> dict[tuple[int, int], str]:
+    """Return (batch, position) of each job that a process had begun and not finished -> "process 123"."""
+    begun = {}
     for name in os.listdir(marks):
         data = Path(marks, name).read_bytes()
         if len(data) == _MARK.size and (found := _MARK.unpack(data))[1] != _NOTHING:
-            begun.add(found)
+            begun[found] = f"process {name}"
     return begun
 
 

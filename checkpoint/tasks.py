@@ -377,8 +377,8 @@ class Task(Generic[P, R]):
         """
         from checkpoint.frames import frame_of
 
-        keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
-        return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
+        kept = (key_of(row) for row, entry in current_store().scan(self.name) if not entry.is_collected)
+        return frame_of([TaskInstance(self, key, None) for key in dict.fromkeys(kept)], names=self._signature.names)
 
     def _repr_html_(self) -> str:
         from checkpoint import texts
@@ -609,14 +609,16 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
             exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.
         pools: sizes of named resources, `{"gpu": 2}`; 1 for a pool that is not given.
         limits: max_concurrency by task or task name, for this run.
-        progress: show a bar; default only on a terminal and in a notebook.
+        progress: show what it does; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
         force: compute the given instances although they have fresh results; what is above them is computed if missing.
         check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
             value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
-        observers: more consumers of the run's events.
+        observers: more consumers of the run's events; `checkpoint.observe` has some.
+        report: file for a page on the run.
+        trace: file for a trace of it, for Perfetto.
 
     Raises:
         the exception of the first task that failed, with a note that names the instance.
