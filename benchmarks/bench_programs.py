@@ -1,4 +1,4 @@
-"""Programs: interpreter, imports, graph, computing and keeping, all of it; "warm" is a new process over what was kept."""
+"""Programs: interpreter, imports, graph, computing and keeping; "warm" is a new process over what was kept."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def figures(quick: bool) -> Iterator[Figure]:
                 if most is None:
                     continue
                 name = f"{phase} {kind} {size:,}, {executor}"
-                with program(f"ours.{executor}", kind, size, phase) as subject, program(
-                    reference, kind, size, phase
-                ) as base:
+                with (
+                    program(f"ours.{executor}", kind, size, phase) as subject,
+                    program(reference, kind, size, phase) as base,
+                ):
                     goals = {name: Goal(most, is_ratio=True)}
                     yield from compare(
                         {name: subject}, (_TITLES[reference], base), "ms", rounds=1 if quick else 7, goals=goals
