@@ -4,6 +4,11 @@ Start at `task`, `requires` and `memo`; `run` computes. The last line of each fi
 best read next; errors.py is the first.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
     BusyFlowError,
@@ -30,16 +35,18 @@ from checkpoint.errors import (
     UnseenCodeWarning,
     UnstorableError,
 )
-from checkpoint.executors import ExecutorTraits
-from checkpoint.files import File
-from checkpoint.forecasts import Forecast
 from checkpoint.keys import register
-from checkpoint.lineage import Lineage
-from checkpoint.reasons import Cue, Reason
-from checkpoint.runs import RunReport
-from checkpoint.store import open_store
 from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
-from checkpoint.worker import task_directory
+
+if TYPE_CHECKING:
+    from checkpoint.executors import ExecutorTraits
+    from checkpoint.files import File
+    from checkpoint.forecasts import Forecast
+    from checkpoint.lineage import Lineage
+    from checkpoint.reasons import Cue, Reason
+    from checkpoint.runs import RunReport
+    from checkpoint.store import open_store
+    from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
 
@@ -88,3 +95,27 @@ __all__ = [
     "task",
     "task_directory",
 ]
+
+#: Public names of files that are only needed to run; they are imported with the first use of the name.
+_PLACES = {
+    "Cue": "reasons",
+    "ExecutorTraits": "executors",
+    "File": "files",
+    "Forecast": "forecasts",
+    "Lineage": "lineage",
+    "Reason": "reasons",
+    "RunReport": "runs",
+    "open_store": "store",
+    "task_directory": "worker",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return value

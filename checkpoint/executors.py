@@ -22,7 +22,6 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
@@ -282,6 +281,11 @@ class _LocalWorkers:
             self._store.flush()
 
 
+def _touch(path: str) -> None:
+    with open(path, "wb"):
+        pass
+
+
 @final
 class _ForeignProcesses:
     """An executor of the caller's whose calls may run anywhere."""
@@ -303,7 +307,7 @@ class _ForeignProcesses:
         return self._submit(self._executor, wire.serve, payload)
 
     def stop(self) -> None:
-        Path(self._stop_file).touch()
+        _touch(self._stop_file)
 
     def begun(self) -> set[tuple[int, int]] | None:
         return None
@@ -348,7 +352,7 @@ class _OwnProcesses:
         return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
 
     def stop(self) -> None:
-        Path(self._stop_file).touch()
+        _touch(self._stop_file)
 
     def begun(self) -> set[tuple[int, int]] | None:
         return process.begun_jobs(self._marks)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
-from checkpoint.codec import Codec
 from checkpoint.errors import CycleError
-from checkpoint.fingerprint import Code
-from checkpoint.store import Entry
+
+if TYPE_CHECKING:
+    from checkpoint.codec import Codec
+    from checkpoint.fingerprint import Code
+    from checkpoint.store import Entry
 
 __all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
 

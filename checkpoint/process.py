@@ -17,7 +17,6 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from checkpoint.errors import TaskTimeoutError
@@ -76,7 +75,8 @@ def begun_jobs(marks: str) -> set[tuple[int, int]]:
     """Return (batch, position) of each job that a process had begun and not finished."""
     begun = set()
     for name in os.listdir(marks):
-        data = Path(marks, name).read_bytes()
+        with open(os.path.join(marks, name), "rb") as file:
+            data = file.read()
         if len(data) == _MARK.size and (found := _MARK.unpack(data))[1] != _NOTHING:
             begun.add(found)
     return begun

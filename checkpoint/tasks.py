@@ -15,7 +15,6 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -30,27 +29,26 @@ from typing import (
 
 import xxhash
 
-from checkpoint import codec, keys, wire
+from checkpoint import codec, keys
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, name_of
-from checkpoint.fingerprint import Change, Code, Tracker
-from checkpoint.forecasts import Forecast, reason
-from checkpoint.forecasts import forecast as _forecast
+from checkpoint.fingerprint import Tracker
 from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
-from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
-from checkpoint.reasons import Reason
-from checkpoint.revisions import Revisions
-from checkpoint.runs import RunOptions, RunReport
-from checkpoint.runs import run_report as _run_report
-from checkpoint.runs import run_values as _run_values
-from checkpoint.store import current_store
-from checkpoint.values import load
-from checkpoint.version import key_of, row_of_entry
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imported where it is used
+    from pathlib import Path
+
     import pandas
+
+    from checkpoint.fingerprint import Change, Code
+    from checkpoint.forecasts import Forecast
+    from checkpoint.lineage import Lineage
+    from checkpoint.reasons import Reason
+    from checkpoint.revisions import Revisions
+    from checkpoint.runs import RunOptions, RunReport
+    from checkpoint.wire import TaskReference
 
 __all__ = ["CachedCall", "Task", "TaskInstance", "forecast", "run", "run_async", "run_report"]
 
@@ -130,7 +128,7 @@ class TaskInstance(Instance, Generic[R_co]):
 
         Options, costs and errors are those of `checkpoint.run`.
         """
-        value: R_co = _run_values(self, options)
+        value: R_co = run(self, **options)
         return value
 
     async def run_async(self, **options: Unpack[RunOptions]) -> R_co:
@@ -143,13 +141,15 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def plan(self, **options: Unpack[RunOptions]) -> Forecast:
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
-        return _forecast(self, options)
+        return forecast(self, **options)
 
     def why(self, **options: Unpack[RunOptions]) -> Reason:
         """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
 
         Options are those of `run`; evaluates bodies and reads metadata, runs nothing.
         """
+        from checkpoint.forecasts import reason
+
         return reason(self, options)
 
     def lineage(self) -> Lineage:
@@ -158,6 +158,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is no stored value.
         """
+        from checkpoint.lineage import Lineage
+        from checkpoint.store import current_store
+
         row = self._newest_row()
         if row is None:
             raise NotCachedError(repr(self))
@@ -169,6 +172,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is none, or it is damaged.
         """
+        from checkpoint.store import current_store
+        from checkpoint.values import load
+
         store = current_store()
         row = self._newest_row()
         try:
@@ -188,6 +194,10 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def _newest_row(self) -> str | None:
         """Return the row of the entry that is used whether or not it is fresh."""
+        from checkpoint.revisions import Revisions
+        from checkpoint.store import current_store
+        from checkpoint.version import row_of_entry
+
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
         return row_of_entry(self.key, entries[0]) if entries else None
@@ -198,6 +208,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Args:
             downstream: discard at once what was computed from it, directly or not (reads every entry's head).
         """
+        from checkpoint.lineage import below
+        from checkpoint.store import current_store
+
         store = current_store()
         consumers = below(store, self.task.name, self.key) if downstream else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
@@ -211,6 +224,8 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is no stored value.
         """
+        from checkpoint.store import current_store
+
         row = self._newest_row()
         if row is None:
             raise NotCachedError(repr(self))
@@ -259,7 +274,7 @@ class Task(Generic[P, R]):
         self._code: Code | None = None  # where the task came from another process
         self._fingerprinted: Code | None = None
         self._fingerprint = b""
-        self._reference: wire.TaskReference | None = None
+        self._reference: TaskReference | None = None
         self._has_warned = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskInstance[R]:
@@ -292,7 +307,9 @@ class Task(Generic[P, R]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return wire.resolve, (self.reference,)
+        from checkpoint.wire import resolve
+
+        return resolve, (self.reference,)
 
     def __copy__(self) -> Task[P, R]:
         return self
@@ -304,6 +321,8 @@ class Task(Generic[P, R]):
 
     def clear(self) -> None:
         """Discard all results of this task; what was computed from them is computed again by the next run."""
+        from checkpoint.store import current_store
+
         current_store().clear(self.name, creates=not self.is_stored)
 
     def changes(self, *, every: bool = False) -> list[Change]:
@@ -315,7 +334,7 @@ class Task(Generic[P, R]):
             every: compare not only with the code that made the newest of the older entries, but with all code that
                 made any.
         """
-        revisions = Revisions(current_store(), self)
+        revisions = self._revisions()
         return revisions.differences(revisions.others(every=every))
 
     def accept(self, *, every: bool = False) -> list[Change]:
@@ -329,15 +348,24 @@ class Task(Generic[P, R]):
         Returns:
             what was accepted; empty if all entries count as made by the present code already.
         """
-        revisions = Revisions(current_store(), self)
+        revisions = self._revisions()
         accepted = revisions.others(every=every)
         changes = revisions.differences(accepted)
         for fingerprint in accepted:
             revisions.accept(fingerprint)
         return changes
 
+    def _revisions(self) -> Revisions:
+        from checkpoint.revisions import Revisions
+        from checkpoint.store import current_store
+
+        return Revisions(current_store(), self)
+
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
+        from checkpoint.store import current_store
+        from checkpoint.version import key_of
+
         for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
             arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
@@ -441,8 +469,10 @@ class Task(Generic[P, R]):
     # --- between processes ---
 
     @property
-    def reference(self) -> wire.TaskReference:
+    def reference(self) -> TaskReference:
         """How this task is named to another process."""
+        from checkpoint import wire
+
         if self._reference is None:
             function = self._function
             options = (
@@ -597,7 +627,9 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         Thread-safe. Inside a runner it computes in that same worker, one after the other. Cost of a warm run: about
         10 us per instance of the graph; the values of the given instances are read, no others.
     """
-    return _run_values(instances, options)
+    from checkpoint.runs import run_values
+
+    return run_values(instances, options)
 
 
 def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
@@ -605,7 +637,9 @@ def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
 
     Arguments and errors are those of `run`, without what tasks raise.
     """
-    return _forecast(instances, options)
+    from checkpoint import forecasts
+
+    return forecasts.forecast(instances, options)
 
 
 def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
@@ -613,7 +647,9 @@ def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
 
     Arguments and errors are those of `run`, but failures of tasks are in the report.
     """
-    return _run_report(instances, options)
+    from checkpoint import runs
+
+    return runs.run_report(instances, options)
 
 
 async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
@@ -623,4 +659,6 @@ async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
     """
     import asyncio
 
-    return await asyncio.to_thread(_run_values, instances, options)
+    from checkpoint.runs import run_values
+
+    return await asyncio.to_thread(run_values, instances, options)

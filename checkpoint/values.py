@@ -31,7 +31,7 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
     entry, frame, is_mapped = found
     try:
         if entry.has_files:
-            with files.in_folder(store.directory(task.name, row)):
+            with files.in_folder(lambda: store.directory(task.name, row)):
                 value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
         else:
             value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
@@ -58,7 +58,7 @@ def encoded(
     """
     task = instance.task
     head: dict[str, Any] = {"upstream": upstream} if upstream else {}
-    with files.recorded_in(head), files.in_folder(store.directory(task.name, row)):
+    with files.in_folder(lambda: store.directory(task.name, row), head):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
     return frame, "files" in head
 

@@ -23,8 +23,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
-from pathlib import Path
-from typing import Any, NamedTuple, Self, final
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, final
 
 from checkpoint import codec, process
 from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
@@ -46,6 +45,9 @@ from checkpoint.version import (
     unstored_digest_of,
     version_of,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "Failure",

@@ -12,11 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from checkpoint.errors import StoreError
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["WriteBehind"]
 

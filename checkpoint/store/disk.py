@@ -23,8 +23,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import diskcache
 import xxhash
@@ -33,6 +32,9 @@ from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["DiskStore", "disk_store"]
 
@@ -452,6 +454,8 @@ class DiskStore:
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
+        from pathlib import Path
+
         return Path(self._path(task), "files", xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass")))
 
     def close(self) -> None:

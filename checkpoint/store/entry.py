@@ -11,10 +11,12 @@ Next: store/advice.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from checkpoint.codec import Frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
 
