@@ -43,6 +43,7 @@ _HEADER = struct.Struct("<4sBBxxIQ16s16s8s")
 _ALIGNMENT = 64
 _NO_BUFFERS = bytes(16)
 _LARGE_HEAD_BYTES = 2048
+_head_text = json.JSONEncoder(separators=(",", ":")).encode
 
 #: Buffers of at least this many bytes are kept outside the pickle, where they can be mapped.
 LARGE_BUFFER_BYTES = 64 * 1024
@@ -70,7 +71,7 @@ class Frame:
     def __init__(self, parts: Sequence[_Bytes], digest: bytes) -> None:
         self.parts = parts
         self.digest = digest
-        self.size = sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
+        self.size = sum([len(part) if isinstance(part, bytes) else part.nbytes for part in parts])
 
 
 def check_codec(codec: object) -> Codec | None:
@@ -149,8 +150,8 @@ def encode(
         where, reason = _locate(value, error) if codec is None else ("", str(error))
         raise UnstorableError(str(call), where, reason) from error
     name = b"pickle" if codec is None else codec.name.encode()
-    table = struct.pack(f"<B{len(name)}sIQ{len(buffers)}Q", len(name), name, len(buffers), len(stream),
-                        *(buffer.nbytes for buffer in buffers))  # fmt: skip
+    sizes = [buffer.nbytes for buffer in buffers]
+    table = _table(len(name), len(sizes)).pack(len(name), name, len(sizes), len(stream), *sizes)
     lead = table + stream
     lead_digest = xxhash.xxh3_128_digest(lead)
     buffers_digest = _digest_of(buffers)
@@ -165,7 +166,7 @@ def encode(
 
         packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
         body[:], position = [packed], len(packed)
-    head_bytes = b"" if not head else json.dumps(head, separators=(",", ":")).encode()
+    head_bytes = b"" if not head else _head_text(head).encode()
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
@@ -173,6 +174,11 @@ def encode(
     header += xxhash.xxh3_64_digest(header + head_bytes)
     padding = bytes(-(len(header) + len(head_bytes)) % _ALIGNMENT)
     return Frame([header + head_bytes + padding, *body], _combine(lead_digest, buffers_digest))
+
+
+@functools.lru_cache(maxsize=64)
+def _table(name_size: int, count: int) -> struct.Struct:
+    return struct.Struct(f"<B{name_size}sIQ{count}Q")
 
 
 def _digest_of(buffers: Sequence[memoryview]) -> bytes:
@@ -190,11 +196,12 @@ def _combine(lead_digest: bytes, buffers_digest: bytes) -> bytes:
     return xxhash.xxh3_128_digest(lead_digest + buffers_digest)
 
 
-_ATOMS = {type(None), bool, int, float, str, bytes}
+#: Types of values that nobody can change.
+ATOMS = {type(None), bool, int, float, str, bytes}
 
 
 def _dump(value: Any, buffers: list[memoryview]) -> bytes:
-    if type(value) in _ATOMS:
+    if type(value) in ATOMS:
         return pickle.dumps(value, 5)
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:

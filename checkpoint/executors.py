@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
+from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
-from checkpoint.worker import Job
+from checkpoint.worker import Job, Made
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
 
@@ -258,11 +259,12 @@ class _LocalWorkers:
         self._stop = threading.Event()
         # One writer alone may gather results of several batches; several writers see each other's through the store.
         self._store = WriteBehind(store) if isinstance(executor, SerialExecutor) else store
+        self._made: dict[Instance, Made] | None = {} if isinstance(executor, SerialExecutor) else None
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
             return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
-        work = functools.partial(worker.work, should_stop=self._stop.is_set)
+        work = functools.partial(worker.work, should_stop=self._stop.is_set, made=self._made)
         return self._submit(self._executor, work, self._store, jobs, current_policy())
 
     def stop(self) -> None:

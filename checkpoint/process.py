@@ -21,7 +21,7 @@ from typing import Any
 
 from checkpoint.errors import TaskTimeoutError
 
-__all__ = ["begun_jobs", "busy", "initialize", "is_orphan", "mark", "mark_idle", "time_limit"]
+__all__ = ["begun_jobs", "busy", "initialize", "is_orphan", "is_ours", "mark", "mark_idle", "time_limit"]
 
 #: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
 _GRACE_SECONDS = 5.0
@@ -47,6 +47,11 @@ def initialize(marks: str) -> None:
     _null_file = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
+
+
+def is_ours() -> bool:
+    """Tell whether this process is such a worker; one batch at a time is computed in it."""
+    return _is_ours
 
 
 def is_orphan() -> bool:

@@ -75,13 +75,14 @@ class TaskInstance(Instance, Generic[R_co]):
     `instance["k"]` and `instance[0]` are parts of its value, for use in `requires` and `memo`.
     """
 
-    __slots__ = ("_evaluated", "key", "task", "values")
+    __slots__ = ("_evaluated", "_hash", "key", "task", "values")
 
     def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
         self.task: Task[..., R_co] = task  # pyright: ignore[reportIncompatibleMethodOverride]  # a slot is faster
         self.key = key
         self.values = values
         self._evaluated: Runner | None = None
+        self._hash = hash(key) ^ hash(task.name)
 
     __iter__ = None  # else Python would count up indices for ever
     __contains__ = None
@@ -95,7 +96,7 @@ class TaskInstance(Instance, Generic[R_co]):
         return self.key == other.key and self.task.name == other.task.name
 
     def __hash__(self) -> int:
-        return hash(self.key) ^ hash(self.task.name)
+        return self._hash
 
     def __repr__(self) -> str:
         return self.task._describe(self)
@@ -525,7 +526,7 @@ class Task(Generic[P, R]):
             made = self._signature.call(self._function, values)
         finally:
             _evaluation.is_on = was_on
-        if isinstance(made, Runner):
+        if type(made) is Runner:
             return made
         if not callable(made) or isinstance(made, (type, Task)):
             if inspect.iscoroutine(made):

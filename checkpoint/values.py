@@ -58,6 +58,8 @@ def encoded(
     """
     task = instance.task
     head: dict[str, Any] = {"upstream": upstream} if upstream else {}
+    if type(value) in codec.ATOMS:  # no files
+        return codec.encode(value, instance, codec=task.codec, level=task.level, head=head), False
     with files.in_folder(lambda: store.directory(task.name, row), head):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
     return frame, "files" in head

@@ -13,8 +13,10 @@ Next: store/behind.py
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import mmap
+import operator
 import os
 import re
 import shutil
@@ -51,17 +53,21 @@ _SETTINGS = {
 }
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
+#: How many rows are read at a time where all are wanted.
+_PAGE = 2_000
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
 _TAG_FORMAT = 1
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
+#: DiskCache keeps this number by triggers.
+_COUNT = "SELECT value FROM Settings WHERE key = 'count'"
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
     "SELECT wanted.value, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
     " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
 )
-_SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
+_SELECT_SAME_KEYS = _SELECT_EDITIONS.replace("Cache.tag", "Cache.key, Cache.tag, Cache.filename")
 _UPSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
     " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key, raw) DO UPDATE SET store_time = excluded.store_time,"
@@ -276,11 +282,17 @@ class DiskStore:
         found: dict[str, list[Entry]] = {}
         if cache is None:
             return found
-        for start in range(0, len(keys), _CHUNK):
-            wanted = json.dumps(keys[start : start + _CHUNK])
-            for key, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
-                if (entry := _unpack(tag)) is not None:
+        if len(keys) > _CHUNK and self._rows(cache, _COUNT) < [(2 * len(keys),)]:  # all rows: half the time of a row
+            wanted = set(keys)
+            for row, entry in self.scan(task):
+                if (key := row[: row.rindex("#")]) in wanted:
                     found.setdefault(key, []).append(entry)
+            return found
+        for start in range(0, len(keys), _CHUNK):
+            chunk = json.dumps(keys[start : start + _CHUNK])
+            for key, tag in self._rows(cache, _SELECT_EDITIONS, (chunk,)):
+                if (known := _unpack(tag)) is not None:
+                    found.setdefault(key, []).append(known)
         return found
 
     def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -294,9 +306,9 @@ class DiskStore:
         last = "{"
         while cache is not None:
             query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
-            found = self._rows(cache, query, (last, _CHUNK))
-            yield from ((row, entry) for row, tag in found if (entry := _unpack(tag)) is not None)
-            if len(found) < _CHUNK:
+            found = self._rows(cache, query, (last, _PAGE))
+            yield from [(row, entry) for row, tag in found if (entry := _unpack(tag)) is not None]
+            if len(found) < _PAGE:
                 return
             last = found[-1][0]
 
@@ -342,18 +354,14 @@ class DiskStore:
             with self._transaction(task) as (sql, discard):
                 current = self.epochs(task, [write.key for write in writes])
                 kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
-                for write, row, filename, is_kept in zip(writes, columns, written, kept, strict=True):
-                    if not is_kept:
-                        discard(filename)
-                        continue
-                    for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
-                        if other == write.row:
-                            discard(other_file)
-                        elif _is_superseded(_unpack(tag), write.entry):
-                            discard(other_file)
-                            sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
-                            superseded.append(other)
-                    sql(_UPSERT, row)
+                for filename in itertools.compress(written, map(operator.not_, kept)):
+                    discard(filename)
+                pending = list(itertools.compress(zip(writes, columns, strict=True), kept))
+                while pending:  # once, unless there are several entries of a key: then each sees the one before
+                    group = {write.key: (write, row) for write, row in reversed(pending)}
+                    superseded += self._replaced(sql, discard, [write for write, _ in group.values()])
+                    cache._con.executemany(_UPSERT, [row for _, row in group.values()])
+                    pending = [(write, row) for write, row in pending if group[write.key][0] is not write]
             for other in superseded:
                 shutil.rmtree(self.directory(task, other), ignore_errors=True)
             return kept
@@ -361,6 +369,19 @@ class DiskStore:
             for filename in filter(None, written):
                 cache.disk.remove(filename)
             raise
+
+    def _replaced(self, sql: Sql, discard: Callable[[str | None], None], writes: Sequence[Write]) -> Iterator[str]:
+        """Make room for entries, each of another key; yield the rows that are gone."""
+        entering = {write.key: write for write in writes}
+        for start in range(0, len(writes), _CHUNK):
+            keys = json.dumps([write.key for write in writes[start : start + _CHUNK]])
+            for key, other, tag, filename in sql(_SELECT_SAME_KEYS, (keys,)).fetchall():
+                if other == entering[key].row:
+                    discard(filename)
+                elif _is_superseded(_unpack(tag), entering[key].entry):
+                    discard(filename)
+                    sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
+                    yield other
 
     def _columns(self, cache: FolderCache, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)
@@ -513,4 +534,4 @@ def _is_superseded(entry: Entry | None, by: Entry) -> bool:
 def _unpack(tag: Any) -> Entry | None:
     if not isinstance(tag, bytes) or len(tag) != _TAG.size or tag[0] != _TAG_FORMAT:
         return None
-    return Entry(*_TAG.unpack(tag)[1:])
+    return Entry._make(_TAG.unpack(tag)[1:])
