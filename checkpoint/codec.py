@@ -19,6 +19,7 @@ import enum
 import functools
 import importlib
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -43,6 +44,7 @@ _HEADER = struct.Struct("<4sBBxxIQ16s16s8s")
 _ALIGNMENT = 64
 _NO_BUFFERS = bytes(16)
 _LARGE_HEAD_BYTES = 2048
+_LARGE_BODY_BYTES = 8 * 1024 * 1024
 _head_text = json.JSONEncoder(separators=(",", ":")).encode
 
 #: Buffers of at least this many bytes are kept outside the pickle, where they can be mapped.
@@ -152,20 +154,17 @@ def encode(
     name = b"pickle" if codec is None else codec.name.encode()
     sizes = [buffer.nbytes for buffer in buffers]
     table = _table(len(name), len(sizes)).pack(len(name), name, len(sizes), len(stream), *sizes)
-    lead = table + stream
-    lead_digest = xxhash.xxh3_128_digest(lead)
-    buffers_digest = _digest_of(buffers)
-    body: list[_Bytes] = [lead]
-    position = len(lead)
+    lead = [table + stream] if len(stream) < LARGE_BUFFER_BYTES else [table, stream]
+    lead_digest, buffers_digest = _digest_of(lead), _digest_of(buffers)
+    body: list[_Bytes] = [*lead]
+    position = len(table) + len(stream)
     for buffer in buffers:
-        gap = -position % _ALIGNMENT
-        body += [bytes(gap), buffer]
-        position += gap + buffer.nbytes
+        gap = bytes(-position % _ALIGNMENT)
+        body += [gap, buffer]
+        position += len(gap) + buffer.nbytes
     if level is not None:
-        import zstandard
-
-        packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
-        body[:], position = [packed], len(packed)
+        body = _compressed(body, position, level)
+        position = sum(map(len, body))
     head_bytes = b"" if not head else _head_text(head).encode()
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
@@ -173,7 +172,26 @@ def encode(
     header = _HEADER.pack(*fields, lead_digest, buffers_digest, bytes(8))[:-8]
     header += xxhash.xxh3_64_digest(header + head_bytes)
     padding = bytes(-(len(header) + len(head_bytes)) % _ALIGNMENT)
-    return Frame([header + head_bytes + padding, *body], _combine(lead_digest, buffers_digest))
+    return Frame(_merged([header, head_bytes, padding, *body]), _combine(lead_digest, buffers_digest))
+
+
+def _merged(parts: Sequence[_Bytes]) -> list[_Bytes]:
+    """Return parts with small neighbours joined: each is written by a call of its own."""
+    if sum(map(len, parts)) <= LARGE_BUFFER_BYTES:
+        return [b"".join(parts)]
+    merged: list[_Bytes] = []
+    for is_large, found in itertools.groupby(parts, lambda part: len(part) > LARGE_BUFFER_BYTES):
+        group = list(found)
+        merged += group if is_large else [b"".join(group)]
+    return merged
+
+
+def _compressed(parts: Sequence[_Bytes], size: int, level: int) -> list[_Bytes]:
+    import zstandard
+
+    threads = -1 if size >= _LARGE_BODY_BYTES else 0  # as many as there are processors
+    compressor = zstandard.ZstdCompressor(level=level, threads=threads).compressobj(size=size)
+    return [*map(compressor.compress, parts), compressor.flush()]
 
 
 @functools.lru_cache(maxsize=64)
@@ -181,9 +199,11 @@ def _table(name_size: int, count: int) -> struct.Struct:
     return struct.Struct(f"<B{name_size}sIQ{count}Q")
 
 
-def _digest_of(buffers: Sequence[memoryview]) -> bytes:
+def _digest_of(buffers: Sequence[_Bytes]) -> bytes:
     if not buffers:
         return _NO_BUFFERS
+    if len(buffers) == 1:
+        return xxhash.xxh3_128_digest(buffers[0])
     hasher = xxhash.xxh3_128()
     for buffer in buffers:
         hasher.update(buffer)

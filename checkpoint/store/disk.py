@@ -96,9 +96,10 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if value.size < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
         name, path = self.filename()
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         temporary = f"{path}.tmp"
         try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), mode=0o700)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb", buffering=0) as file:
                 for part in value.parts:
