@@ -286,7 +286,7 @@ class DiskStore:
         if len(keys) > _CHUNK and self._rows(cache, _COUNT) < [(2 * len(keys),)]:  # all rows: half the time of a row
             wanted = set(keys)
             for row, entry in self.scan(task):
-                if (key := row[: row.rindex("#")]) in wanted:
+                if (key := row[: row.rindex("}") + 1]) in wanted:
                     found.setdefault(key, []).append(entry)
             return found
         for start in range(0, len(keys), _CHUNK):
