@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BundleError,
     BusyFlowError,
     ChangedFlowError,
     CheckpointError,
@@ -39,9 +40,11 @@ from checkpoint.keys import register
 from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
 
 if TYPE_CHECKING:
+    from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
     from checkpoint.executors import ExecutorTraits
     from checkpoint.files import File
     from checkpoint.forecasts import Forecast
+    from checkpoint.frames import to_frame
     from checkpoint.lineage import Lineage
     from checkpoint.reasons import Cue, Reason
     from checkpoint.runs import RunReport
@@ -51,11 +54,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "BusyFlowError",
     "CachedCall",
     "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
+    "Collected",
+    "Collection",
     "Cue",
     "CycleError",
     "DamagedEntryError",
@@ -70,6 +76,8 @@ __all__ = [
     "Lineage",
     "MutatedInputError",
     "NotCachedError",
+    "Problem",
+    "ProblemKind",
     "Reason",
     "RunReport",
     "StoreError",
@@ -84,6 +92,8 @@ __all__ = [
     "UnsavableError",
     "UnseenCodeWarning",
     "UnstorableError",
+    "Verification",
+    "collect",
     "forecast",
     "memo",
     "open_store",
@@ -94,19 +104,29 @@ __all__ = [
     "run_report",
     "task",
     "task_directory",
+    "to_frame",
+    "verify",
 ]
 
 #: Public names of files that are only needed to run; they are imported with the first use of the name.
 _PLACES = {
+    "Collected": "care",
+    "Collection": "care",
     "Cue": "reasons",
     "ExecutorTraits": "executors",
     "File": "files",
     "Forecast": "forecasts",
     "Lineage": "lineage",
+    "Problem": "care",
+    "ProblemKind": "care",
     "Reason": "reasons",
     "RunReport": "runs",
+    "Verification": "care",
+    "collect": "care",
     "open_store": "store",
     "task_directory": "worker",
+    "to_frame": "frames",
+    "verify": "care",
 }
 
 

@@ -35,7 +35,20 @@ import xxhash
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
 
-__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "read_head", "verify"]
+__all__ = [
+    "Codec",
+    "Frame",
+    "Pickler",
+    "check_codec",
+    "decode",
+    "digest_of",
+    "encode",
+    "parts_of",
+    "read_head",
+    "uses_pickle",
+    "verify",
+    "without_value",
+]
 
 _MAGIC = b"\x93CKP"
 _VERSION = 1
@@ -97,6 +110,11 @@ def check_codec(codec: object) -> Codec | None:
     return codec  # type: ignore[return-value]  # checked just above
 
 
+def uses_pickle(codec: Codec | None) -> bool:
+    """Tell whether a codec makes pickles, which can run any code when they are loaded."""
+    return codec is None or getattr(codec, "uses_pickle", False)
+
+
 @final
 class JsonCodec:
     """Plain JSON, for results that other programs read. Refuses what JSON would change."""
@@ -141,6 +159,7 @@ def encode(
 
     Raises:
         UnstorableError: naming the call and the place inside the value.
+        MemoryError: there is too little memory for the bytes.
 
     Notes:
         Buffers of uncompressed values are not copied: the frame must be written before the value changes.
@@ -148,6 +167,8 @@ def encode(
     buffers: list[memoryview] = []
     try:
         stream = _dump(value, buffers) if codec is None else bytes(memoryview(codec.encode(value)))
+    except MemoryError:
+        raise
     except Exception as error:
         where, reason = _locate(value, error) if codec is None else ("", str(error))
         raise UnstorableError(str(call), where, reason) from error
@@ -169,10 +190,16 @@ def encode(
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
+    return _framed(fields, lead_digest, buffers_digest, head_bytes, body)
+
+
+def _framed(
+    fields: tuple[Any, ...], lead_digest: bytes, buffers_digest: bytes, head: bytes, body: Sequence[_Bytes]
+) -> Frame:
     header = _HEADER.pack(*fields, lead_digest, buffers_digest, bytes(8))[:-8]
-    header += xxhash.xxh3_64_digest(header + head_bytes)
-    padding = bytes(-(len(header) + len(head_bytes)) % _ALIGNMENT)
-    return Frame(_merged([header, head_bytes, padding, *body]), _combine(lead_digest, buffers_digest))
+    header += xxhash.xxh3_64_digest(header + head)
+    padding = bytes(-(len(header) + len(head)) % _ALIGNMENT)
+    return Frame(_merged([header, head, padding, *body]), _combine(lead_digest, buffers_digest))
 
 
 def _merged(parts: Sequence[_Bytes]) -> list[_Bytes]:
@@ -413,10 +440,37 @@ def read_head(frame: _Bytes) -> Any:
     head = _Header(memoryview(frame)).head
     if not len(head):
         return None
-    return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    try:
+        return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise DamagedEntryError(f"its head cannot be read ({error})") from error
 
 
-def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
+def without_value(frame: _Bytes) -> Frame:
+    """Return a frame without its value: the head is still there, and the value's digest; decoding it is an error.
+
+    Raises:
+        DamagedEntryError: the header or the head is not what was written.
+    """
+    header = _Header(memoryview(frame))
+    flags = _COMPRESSED if header.is_compressed else 0
+    fields = (_MAGIC, _VERSION, flags, len(header.head), 0)
+    return _framed(fields, header.lead_digest, header.buffers_digest, bytes(header.head), [])
+
+
+def digest_of(frame: _Bytes) -> bytes:
+    """Return the digest of a frame's value as its header tells it; the value isn't read.
+
+    Raises:
+        DamagedEntryError: the header or the head is not what was written.
+    """
+    header = _Header(memoryview(frame))
+    return _combine(header.lead_digest, header.buffers_digest)
+
+
+def decode(
+    frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False, allows_pickle: bool = True
+) -> tuple[Any, bytes]:
     """Return the value of a frame and its digest.
 
     Args:
@@ -424,11 +478,16 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
         codec: the task's own codec, used where the frame names it.
         is_mapped: the frame is a map of a file: its large buffers are not read here, so they are not verified
             (their length is), and opening costs the same for any size.
+        allows_pickle: whether a pickle may be loaded, which can run any code.
 
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+        MemoryError: there is too little memory for the value.
+        PermissionError: it is a pickle, and none may be loaded.
     """
     name, stream, buffers, digest = _checked(frame, is_mapped)
+    if not allows_pickle and (name == "pickle" or (codec is not None and codec.name == name and uses_pickle(codec))):
+        raise PermissionError("it is a pickle, and pickles are not allowed here")
     return _load(name, stream, buffers, codec), digest
 
 
@@ -439,6 +498,16 @@ def verify(frame: _Bytes) -> bytes:
         DamagedEntryError: the bytes are not what was written.
     """
     return _checked(frame, is_mapped=False)[3]
+
+
+def parts_of(frame: _Bytes, *, is_mapped: bool = False) -> tuple[str, memoryview, list[memoryview]]:
+    """Return the codec's name, the pickle and the large buffers of a frame; decodes nothing.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written.
+    """
+    name, stream, buffers, _ = _checked(frame, is_mapped)
+    return name, stream, buffers
 
 
 def _checked(frame: _Bytes, is_mapped: bool) -> tuple[str, memoryview, list[memoryview], bytes]:
@@ -476,13 +545,35 @@ def _read_table(body: memoryview) -> tuple[str, int, int, tuple[int, ...]]:
     return name.decode("utf-8", "replace"), stream_start, stream_start + stream_size, sizes
 
 
+#: A zstandard block holds at most 128 KiB and takes at least 4 bytes.
+_LARGEST_RATIO = 32 * 1024
+
+
 def _decompress(body: memoryview) -> bytes:
     import zstandard
 
+    size = -1
     try:
+        size = zstandard.frame_content_size(body)
+        if not 0 <= size <= _LARGEST_RATIO * len(body):
+            raise DamagedEntryError(f"{len(body)} compressed bytes cannot be {size} bytes")
         return zstandard.ZstdDecompressor().decompress(body)
-    except (zstandard.ZstdError, MemoryError) as error:
+    except zstandard.ZstdError as error:
         raise DamagedEntryError(f"it cannot be decompressed ({error})") from error
+    except MemoryError as error:
+        if _decompressed_size(body) == size:
+            raise  # nothing is wrong with it, there only is too little memory
+        raise DamagedEntryError(f"it does not have the {size} bytes that it tells of") from error
+
+
+def _decompressed_size(body: memoryview) -> int:
+    """Count what compressed bytes give, without keeping it; -1 where they are damaged."""
+    import zstandard
+
+    try:
+        return sum(map(len, zstandard.ZstdDecompressor().read_to_iter(body)))
+    except zstandard.ZstdError:
+        return -1
 
 
 def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: Codec | None) -> Any:
@@ -499,5 +590,7 @@ def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: C
         else:
             raise LookupError(f"it was written by the codec {name!r}, which the task no longer has")
         return read(bytes(stream))
+    except MemoryError:
+        raise  # the bytes are what was written, so another time they can be decoded
     except Exception as error:
         raise DamagedEntryError(f"it cannot be decoded ({type(error).__name__}: {error})") from error

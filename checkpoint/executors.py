@@ -19,15 +19,17 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
+from checkpoint.checks import flag, function, whole
 from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
+from checkpoint.store.signature import key_given
 from checkpoint.worker import Job, Made
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
@@ -51,6 +53,13 @@ class ExecutorTraits:
     workers: int | None = None
     is_local: bool = False
     submit: Callable[..., Future[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            whole(self.workers, "workers of ExecutorTraits", 1)
+        flag(self.is_local, "is_local of ExecutorTraits")
+        if self.submit is not None:
+            function(self.submit, "submit of ExecutorTraits")
 
 
 def _traits_of(executor: Executor) -> ExecutorTraits:
@@ -93,12 +102,16 @@ class Workers(Protocol):
         """
         ...
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which the run waits for others, while nothing they may wait for is held back here."""
+        ...
+
     def stop(self) -> None:
         """Let no job begin any more, of the batches that were submitted."""
         ...
 
-    def begun(self) -> set[tuple[int, int]] | None:
-        """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
+        """Return (batch, position) of begun, unfinished jobs -> the place; None where that can't be known."""
         ...
 
     def rebuild(self) -> bool:
@@ -258,7 +271,9 @@ class _LocalWorkers:
         self._executor, self._submit, self._is_ours = executor, submit or _submit, is_ours
         self._stop = threading.Event()
         # One writer alone may gather results of several batches; several writers see each other's through the store.
-        self._store = WriteBehind(store) if isinstance(executor, SerialExecutor) else store
+        # A run inside of a runner shares the writer of that, and its claims.
+        self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
+        self._store = WriteBehind(store) if self._is_writer else store
         self._made: dict[Instance, Made] | None = {} if isinstance(executor, SerialExecutor) else None
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
@@ -267,10 +282,13 @@ class _LocalWorkers:
         work = functools.partial(worker.work, should_stop=self._stop.is_set, made=self._made)
         return self._submit(self._executor, work, self._store, jobs, current_policy())
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return self._store.waiting() if isinstance(self._store, WriteBehind) else contextlib.nullcontext()
+
     def stop(self) -> None:
         self._stop.set()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -280,7 +298,7 @@ class _LocalWorkers:
         if self._is_ours:
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
-            self._store.flush()
+            self._store.close() if self._is_writer else self._store.note_inner_run()
 
 
 def _touch(path: str) -> None:
@@ -308,10 +326,13 @@ class _ForeignProcesses:
         payload = wire.pack(jobs, self._store, tasks, batch, self._stop_file)
         return self._submit(self._executor, wire.serve, payload)
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def stop(self) -> None:
         _touch(self._stop_file)
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -347,16 +368,19 @@ class _OwnProcesses:
         shutil.rmtree(self._marks, ignore_errors=True)
         os.mkdir(self._marks, 0o700)
         return concurrent.futures.ProcessPoolExecutor(
-            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks,)
+            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks, key_given())
         )
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def stop(self) -> None:
         _touch(self._stop_file)
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)
 
     def rebuild(self) -> bool:

@@ -5,21 +5,25 @@ Next: lineage.py
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from checkpoint.durations import Durations
 from checkpoint.engine import Options
 from checkpoint.graph import Instance
+from checkpoint.markup import card, table
 from checkpoint.plan import State
-from checkpoint.reasons import Explainer, Reason
+from checkpoint.reasons import Cue, Explainer, Reason
 from checkpoint.runs import roots_of, surroundings
 from checkpoint.store import Store
 from checkpoint.survey import Survey, survey
 
 __all__ = ["Forecast", "forecast", "reason"]
+
+#: How many instances a notebook shows.
+_SHOWN = 20
 
 
 @final
@@ -55,6 +59,18 @@ class Forecast:
         lines += [f"  {count} {name}: {cue}" for (name, cue), count in counts.items()]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        due = [
+            (reason.call, str(reason).splitlines()[0].removeprefix(f"{reason.call}: "))
+            for reason in self.compute.values()
+        ]
+        due += [(repr(instance), Cue.PENDING.value) for instance in self.maybe]
+        if not due:
+            return card(title, {})
+        rest = [(f"and {len(due) - _SHOWN:,} more", "")] if len(due) > _SHOWN else []
+        return card(title, {}, table(("to compute", "because"), [*due[:_SHOWN], *rest]))
+
 
 def _duration(seconds: float) -> str:
     for unit, size in (("h", 3600.0), ("min", 60.0)):
@@ -72,7 +88,7 @@ def forecast(instances: Any, options: Mapping[str, Any]) -> Forecast:
         due = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
         loaded = {node for node in graph.roots if states[node] is State.FRESH}
         loaded.update(above for node in due for above in graph.upstream[node] if states[above] is State.FRESH)
-        durations = _Durations(store, found)
+        durations = Durations(store, found)
         seconds = [durations.expected(node) for node in due]
         return Forecast(
             compute={graph.instances[node]: explainer.reason(node) for node in due if states[node] is State.READY},
@@ -97,24 +113,3 @@ def _surveyed(roots: list[Instance], store: Store, options: Options) -> Survey:
 
 def _explainer(store: Store, found: Survey, options: Options) -> Explainer:
     return Explainer(store, found, found.graph.roots if options.is_forced else ())
-
-
-@final
-class _Durations:
-    """How long instances took when they were computed last."""
-
-    def __init__(self, store: Store, found: Survey) -> None:
-        self._store = store
-        self._found = found
-        self._means: dict[str, float | None] = {}
-
-    def expected(self, node: int) -> float | None:
-        """Return the time of a node's newest entry, else the mean of some others of its task, else None."""
-        entries = self._found.entries[node]
-        if entries:
-            return max(entries, key=lambda entry: entry.stored_at).seconds
-        name = self._found.graph.instances[node].task.name
-        if name not in self._means:
-            some = [entry.seconds for _, entry in itertools.islice(self._store.scan(name), 1000)]
-            self._means[name] = sum(some) / len(some) if some else None
-        return self._means[name]

@@ -7,7 +7,9 @@ last of its upstream is settled: fresh if its entry's basis is the hash of their
     WAITING -> READY -> RUNNING -> COMPUTED                it had to be computed
                         RUNNING -> READY | WAITING         again, or again after an upstream value that is gone
                         RUNNING -> FAILED;  WAITING -> BLOCKED below a failure
-    FRESH, COMPUTED -> READY                               its value turned out to be gone
+                        RUNNING -> PARKED -> READY         another run is computing it; once that is over
+                        RUNNING -> FRESH                   another run has computed it
+    FRESH, COMPUTED -> READY | WAITING                     its value turned out to be gone, or is known to be
 
 Must not know: clocks, stores, executors, values. Any other move raises.
 
@@ -38,6 +40,7 @@ class State(enum.Enum):
     FRESH = "fresh"
     READY = "ready"
     RUNNING = "running"
+    PARKED = "parked"
     COMPUTED = "computed"
     FAILED = "failed"
     BLOCKED = "blocked"
@@ -99,6 +102,9 @@ class Plan:
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
         upstream = self._upstream_versions(node)
+        if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
+            self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
+            return False
         basis = basis_of(upstream) if upstream else _NO_BASIS
         instance = self._graph.instances[node]
         if not instance.task.is_stored:
@@ -109,10 +115,31 @@ class Plan:
             self.served[node] = entry
             self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
         else:
-            self._make_ready(node)
+            self._require(node)
             return False
         self.states[node] = State.FRESH
         return True
+
+    def _require(self, node: int) -> None:
+        """Make a node ready once those values that it takes and that were collected are computed again."""
+        pending = [node]
+        while pending:
+            needed = pending.pop()
+            served = [(above, self.served[above]) for above in self._graph.upstream[needed]]
+            collected = [above for above, entry in served if entry is not None and entry.is_collected]
+            if not collected:
+                self._make_ready(needed)
+                continue
+            self.states[needed] = State.WAITING
+            for above in collected:
+                self._forget(above)
+            self._wait(needed, collected)
+            pending.extend(collected)
+
+    def _forget(self, node: int) -> None:
+        self.versions[node] = None
+        self.served[node] = None
+        self._candidates[node] = ()
 
     def _fresh(self, node: int, basis: bytes) -> Entry | None:
         """Return the first of a node's entries that was computed from what there is now, or is pinned."""
@@ -148,6 +175,15 @@ class Plan:
             ),
             default=None,
         )
+
+    def held(self) -> dict[str, int]:
+        """Return each limit that is used up -> how many are ready and wait for it; for the first of several."""
+        found: dict[str, int] = {}
+        for limits, queue in self._ready.items():
+            full = next((limit for limit in limits if self._free[limit] == 0), None)
+            if full is not None and queue:
+                found[full] = found.get(full, 0) + len(queue)
+        return found
 
     def upcoming(self) -> int | None:
         """Return the node that `take` would give first."""
@@ -214,7 +250,14 @@ class Plan:
 
     def computed(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
         """Settle a running node; return the nodes below that turned out fresh."""
-        self._leave(node, State.COMPUTED)
+        return self._settle(node, State.COMPUTED, generation, digest, edition)
+
+    def found(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
+        """Settle a running node that has an entry by now; return the nodes below that turned out fresh."""
+        return self._settle(node, State.FRESH, generation, digest, edition)
+
+    def _settle(self, node: int, state: State, generation: bytes, digest: bytes, edition: str) -> list[int]:
+        self._leave(node, state)
         self._editions[node] = edition
         self.versions[node] = version_of(self._address(node), generation, digest)
         fresh: list[int] = []
@@ -226,6 +269,20 @@ class Plan:
                     fresh.append(below)
                     settled.append(below)
         return fresh
+
+    def basis(self, node: int) -> bytes:
+        """Return the hash of the versions that a node is computed from, whose upstream is settled."""
+        return basis_of(self._upstream_versions(node))
+
+    def park(self, node: int) -> None:
+        """Put a running node aside."""
+        self._leave(node, State.PARKED)
+
+    def unpark(self, node: int) -> None:
+        """Make a parked node ready once more."""
+        if self.states[node] is not State.PARKED:
+            raise ValueError(f"node {node} is {self.states[node].value}, not parked")
+        self._make_ready(node)
 
     def again(self, node: int) -> None:
         """Put a running node back: ready once more, or waiting for what was taken along with it."""
@@ -245,10 +302,8 @@ class Plan:
     def gone(self, node: int) -> None:
         """Note that the value of a settled node is not in the store."""
         if self.states[node] in (State.FRESH, State.COMPUTED):
-            self.versions[node] = None
-            self.served[node] = None
-            self._candidates[node] = ()
-            self._make_ready(node)
+            self._forget(node)
+            self._require(node)
 
     def failed(self, node: int) -> list[int]:
         """Give up a running node; return everything below it, which is blocked now."""

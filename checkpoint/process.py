@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import shutil
 import signal
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from checkpoint.errors import TaskTimeoutError
@@ -35,18 +36,20 @@ _mark_file: int | None = None
 _null_file: Any = None
 
 
-def initialize(marks: str) -> None:
+def initialize(marks: str, environment: Mapping[str, str]) -> None:
     """Prepare a worker process of ours: it leaves Ctrl-C to its parent and doesn't outlive it.
 
     Args:
         marks: folder for a file per process that says which job of which batch it has begun.
+        environment: variables that were set in the parent, perhaps after the process that this one comes from began.
     """
+    os.environ.update(environment)
     global _is_ours, _mark_file, _null_file, _parent_pid
     _is_ours, _parent_pid = True, os.getppid()
     _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)
     _null_file = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(marks,), name="checkpoint-parent-watch", daemon=True).start()
 
 
 def is_ours() -> bool:
@@ -76,18 +79,18 @@ def mark_idle() -> None:
     mark(0, _NOTHING)
 
 
-def begun_jobs(marks: str) -> set[tuple[int, int]]:
-    """Return (batch, position) of each job that a process had begun and not finished."""
-    begun = set()
+def begun_jobs(marks: str) -> dict[tuple[int, int], str]:
+    """Return (batch, position) of each job that a process had begun and not finished -> "process 123"."""
+    begun = {}
     for name in os.listdir(marks):
         with open(os.path.join(marks, name), "rb") as file:
             data = file.read()
         if len(data) == _MARK.size and (found := _MARK.unpack(data))[1] != _NOTHING:
-            begun.add(found)
+            begun[found] = f"process {name}"
     return begun
 
 
-def _watch_parent() -> None:
+def _watch_parent(marks: str) -> None:
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -96,6 +99,7 @@ def _watch_parent() -> None:
         return
     wait([parent.sentinel])
     with _working:  # what runs is finished and committed first
+        shutil.rmtree(marks, ignore_errors=True)  # nobody else is left to do it
         os._exit(1)
 
 

@@ -14,15 +14,19 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypedDict, TypeVar, final
 
+from checkpoint import texts
 from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
+from checkpoint.markup import card, table
+from checkpoint.observe.leaving import given_path, left_behind
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.worker import is_inside_runner
 
 __all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
 
@@ -30,6 +34,8 @@ T = TypeVar("T")
 
 #: Unless a bar is asked for, a run that takes less shows none.
 _BAR_DELAY_SECONDS = 0.3
+#: How many failures a notebook shows.
+_SHOWN_FAILURES = 20
 
 
 class RunOptions(TypedDict, total=False):
@@ -47,6 +53,8 @@ class RunOptions(TypedDict, total=False):
     check_mutation: bool | None
     traits: ExecutorTraits | None
     observers: list[Observer] | None
+    report: str | os.PathLike[str] | None
+    trace: str | os.PathLike[str] | None
 
 
 _KNOWN = frozenset(RunOptions.__annotations__)
@@ -60,7 +68,7 @@ class RunReport(Generic[T]):
     `value` gives the values in the shape that was asked for, or raises what the run failed with.
     """
 
-    #: Task name -> computed, hit, failed, skipped, seconds (sum of the runners'), size (bytes stored).
+    #: Task name -> computed, hit, failed, skipped, found, seconds (sum of the runners'), size (bytes stored).
     counts: Mapping[str, TaskCount]
     #: Wall-clock time of the run.
     seconds: float
@@ -96,6 +104,11 @@ class RunReport(Generic[T]):
         return sum(count.hit for count in self.counts.values())
 
     @property
+    def found(self) -> int:
+        """How many of the hits were computed elsewhere since the run began: by another run, as a rule."""
+        return sum(count.found for count in self.counts.values())
+
+    @property
     def failed(self) -> int:
         """How many instances failed, timed out or were lost."""
         return sum(count.failed for count in self.counts.values())
@@ -105,13 +118,30 @@ class RunReport(Generic[T]):
         """How many bytes were stored."""
         return sum(count.size for count in self.counts.values())
 
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                name,
+                *(f"{number:,}" for number in (count.computed, count.hit, count.failed, count.skipped)),
+                texts.duration(count.seconds),
+                texts.size(count.size),
+            ]
+            for name, count in self.counts.items()
+        ]
+        header = ("task", "computed", "fresh", "failed", "skipped", "took", "stored")
+        failures = [(repr(call), f"{type(error).__name__}: {error}") for call, error in self.failures.items()]
+        title = f"{self.computed:,} computed, {self.hit:,} fresh in {texts.duration(self.seconds)}"
+        told = [table(("failed", "with"), failures[:_SHOWN_FAILURES])] if failures else []
+        return card(title, {}, table(header, rows, right=range(1, 7)), *told)
+
 
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
-    with surroundings(options) as (store, checked):
+    with surroundings(options) as (store, checked), store.using():
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
-        outcome = run.execute()
+        with left_behind(run, report=given_path(options, "report"), trace=given_path(options, "trace")):
+            outcome = run.execute()
         error = _combined(outcome.failures, checked)
         values = None
         if error is None:
@@ -208,7 +238,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
         raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
     progress = _flag(given, "progress")
     observers = _observers(given.get("observers"))
-    if progress or (progress is None and is_interactive()):
+    if progress or (progress is None and is_interactive() and not is_inside_runner()):
         observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
     return Options(
         executor=executor,

@@ -2,7 +2,7 @@
 
 Must not know: executors, values.
 
-Next: reasons.py
+Next: durations.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
 from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
-from checkpoint.values import changed_files
+from checkpoint.values import changed_files, check_codec
 from checkpoint.version import row_of_entry
 
 __all__ = ["Survey", "survey", "usable"]
@@ -32,6 +32,11 @@ class Survey(NamedTuple):
     entries: list[Sequence[Entry]]
     #: What is known of the code of the stored tasks.
     revisions: dict[TaskInfo, Revisions]
+    #: What `Store.changes` said before.
+    changes: int
+    #: Limit -> how many that count against it may run at once; task name -> the limits it counts against.
+    limits: dict[str, int]
+    limits_of: dict[str, tuple[str, ...]]
 
 
 def survey(
@@ -55,6 +60,7 @@ def survey(
         CycleError, StoreError; and what bodies raise.
     """
     with _collector_paused():
+        changes = store.changes()
         graph = Graph.of(roots)
         by_task: defaultdict[TaskInfo, list[int]] = defaultdict(list)
         for node, instance in enumerate(graph.instances):
@@ -66,6 +72,7 @@ def survey(
         for task, nodes in by_task.items():
             keys = [graph.instances[node].key for node in nodes]
             if task.is_stored:
+                check_codec(store, task)
                 found = store.lookup(task.name, keys)
                 known = revisions[task] = Revisions(store, task)
                 for node, key in zip(nodes, keys, strict=True) if found else ():
@@ -76,13 +83,15 @@ def survey(
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, by_task, pools, limits)
         forced = frozenset(graph.roots if is_forced else ())
+        for node in graph.roots:
+            candidates[node] = [entry for entry in candidates[node] if not entry.is_collected]
         for node, instance in enumerate(graph.instances):
             if instance.is_forced or node in forced:
                 candidates[node] = ()
             elif instance.pinned is not None:
                 candidates[node] = (instance.pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
-        return Survey(graph, plan, entries, revisions)
+        return Survey(graph, plan, entries, revisions, changes, capacities.sizes, capacities.by_task)
 
 
 def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -118,7 +127,7 @@ class _Capacities:
         self, graph: Graph, tasks: Iterable[TaskInfo], pools: Mapping[str, int], limits: Mapping[str, int]
     ) -> None:
         self.sizes: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, ...]] = {}
+        self.by_task: dict[str, tuple[str, ...]] = {}
         self._graph = graph
         for task in {task.name: task for task in tasks}.values():
             names = []
@@ -129,7 +138,7 @@ class _Capacities:
             if task.pool is not None:
                 names.append(f"pool {task.pool}")
                 self.sizes[names[-1]] = pools.get(task.pool, 1)
-            self._by_task[task.name] = tuple(names)
+            self.by_task[task.name] = tuple(names)
 
     def limits_of(self, node: int) -> tuple[str, ...]:
-        return self._by_task[self._graph.instances[node].task.name]
+        return self.by_task[self._graph.instances[node].task.name]

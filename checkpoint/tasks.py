@@ -7,6 +7,7 @@ Next: decorators.py
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -30,7 +31,8 @@ from typing import (
 import xxhash
 
 from checkpoint import codec, keys
-from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, name_of
+from checkpoint.checks import flag
+from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, StoreError, name_of
 from checkpoint.fingerprint import Tracker
 from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
@@ -48,6 +50,7 @@ if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imp
     from checkpoint.reasons import Reason
     from checkpoint.revisions import Revisions
     from checkpoint.runs import RunOptions, RunReport
+    from checkpoint.store import Entry
     from checkpoint.wire import TaskReference
 
 __all__ = ["CachedCall", "Task", "TaskInstance", "forecast", "run", "run_async", "run_report"]
@@ -195,13 +198,32 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def _newest_row(self) -> str | None:
         """Return the row of the entry that is used whether or not it is fresh."""
+        from checkpoint.version import row_of_entry
+
+        entry = self._newest()
+        return row_of_entry(self.key, entry) if entry is not None else None
+
+    def _newest(self) -> Entry | None:
         from checkpoint.revisions import Revisions
         from checkpoint.store import current_store
-        from checkpoint.version import row_of_entry
 
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
-        return row_of_entry(self.key, entries[0]) if entries else None
+        return next((entry for entry in entries if not entry.is_collected), None)
+
+    def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.markup import card
+
+        facts = {name: texts.short(value, 200) for name, value in self.arguments.items()}
+        with contextlib.suppress(StoreError):
+            entry = self._newest()
+            if entry is None:
+                facts["result"] = "none in the store"
+            else:
+                size, seconds = texts.size(entry.size), texts.duration(entry.seconds)
+                facts["result"] = f"stored {texts.moment(entry.stored_at)}, {size}, which took {seconds}"
+        return card(repr(self), facts)
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
@@ -213,7 +235,8 @@ class TaskInstance(Instance, Generic[R_co]):
         from checkpoint.store import current_store
 
         store = current_store()
-        consumers = below(store, self.task.name, self.key) if downstream else []
+        is_deep = flag(downstream, "downstream of clear()")
+        consumers = below(store, [(self.task.name, self.key)]) if is_deep else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
         for name, key in consumers:
             store.clear(name, key)
@@ -336,7 +359,7 @@ class Task(Generic[P, R]):
                 made any.
         """
         revisions = self._revisions()
-        return revisions.differences(revisions.others(every=every))
+        return revisions.differences(revisions.others(every=flag(every, "every of changes()")))
 
     def accept(self, *, every: bool = False) -> list[Change]:
         """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
@@ -350,7 +373,7 @@ class Task(Generic[P, R]):
             what was accepted; empty if all entries count as made by the present code already.
         """
         revisions = self._revisions()
-        accepted = revisions.others(every=every)
+        accepted = revisions.others(every=flag(every, "every of accept()"))
         changes = revisions.differences(accepted)
         for fingerprint in accepted:
             revisions.accept(fingerprint)
@@ -367,27 +390,41 @@ class Task(Generic[P, R]):
         from checkpoint.store import current_store
         from checkpoint.version import key_of
 
-        for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
+        kept = (found for found in current_store().scan(self.name) if not found[1].is_collected)
+        for key, rows in itertools.groupby(kept, lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
             arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
             yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
+        """Return a data frame with a row per stored call, in the order of their keys.
+
+        Columns are the arguments, the value (in a column for each field where it is a dict with text as keys, a
+        dataclass or a named tuple, else in `value`), `stored_at`, `seconds` and `size`. A name that is taken gets a
+        "_". Reads every value; `entries` reads none.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas
+        from checkpoint.frames import frame_of
+        from checkpoint.store import current_store
+        from checkpoint.version import key_of
 
-        calls = list(self.entries())
-        columns: dict[str, list[Any]] = {
-            name: [call.arguments.get(name) for call in calls] for name in self._signature.names
-        }
-        columns["stored_at"] = list(pandas.to_datetime([call.stored_at for call in calls], unit="s", utc=True))
-        columns["seconds"] = [call.seconds for call in calls]
-        columns["size"] = [call.size for call in calls]
-        return pandas.DataFrame(columns)
+        keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
+        return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
+
+    def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.inventory import summary_of
+        from checkpoint.markup import card
+        from checkpoint.store import current_store
+
+        facts = {"task": self.name}
+        with contextlib.suppress(StoreError):
+            found = summary_of(current_store(), self.name)
+            size, seconds = texts.size(found.size), texts.duration(found.seconds)
+            facts["stored"] = f"{texts.amount(found.calls, 'call')}, {size}, which took {seconds}"
+        return card(f"{self.__qualname__}{self._signature}", facts)
 
     # --- what the kernel asks ---
 
@@ -608,14 +645,16 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
             exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.
         pools: sizes of named resources, `{"gpu": 2}`; 1 for a pool that is not given.
         limits: max_concurrency by task or task name, for this run.
-        progress: show a bar; default only on a terminal and in a notebook.
+        progress: show what it does; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
         force: compute the given instances although they have fresh results; what is above them is computed if missing.
         check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
             value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
-        observers: more consumers of the run's events.
+        observers: more consumers of the run's events; `checkpoint.observe` has some.
+        report: file for a page on the run.
+        trace: file for a trace of it, for Perfetto.
 
     Raises:
         the exception of the first task that failed, with a note that names the instance.

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from checkpoint.errors import DamagedSnapshotError, UnknownSnapshotError
-from checkpoint.journal.manifest import Manifest, Part, digest_of
+from checkpoint.journal.manifest import Manifest, Part
 from checkpoint.journal.records import Run, Snapshot
 
 __all__ = [
@@ -78,9 +78,14 @@ def select_runs(sql: sqlite3.Connection, flow: str | None) -> list[Run]:
     return [_run_of(row) for row in sql.execute(f"{_RUN}{where} ORDER BY run.number", values)]
 
 
+#: What SQLite can count to.
+_LARGEST_ID = 2**63 - 1
+
+
 def find_snapshot(sql: sqlite3.Connection, snapshot: int) -> Snapshot:
     """Return a snapshot by its id."""
-    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (snapshot,)).fetchall()
+    is_possible = 0 <= snapshot <= _LARGEST_ID
+    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (snapshot,)).fetchall() if is_possible else []
     if not rows:
         raise UnknownSnapshotError(f"snapshot {snapshot}", "look at the snapshots that the journal lists")
     return _snapshot_of(rows[0])
@@ -132,13 +137,15 @@ def manifest_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
             parts.pop(key, None)
         else:
             parts[key] = Part(place, digest or b"", size or 0)
-    manifest = dict(sorted(parts.items(), key=lambda item: item[1].place))
-    if digest_of(manifest) != rows[0][0]:
+    manifest = Manifest(dict(sorted(parts.items(), key=lambda item: item[1].place)))
+    if manifest.digest != rows[0][0]:
         raise DamagedSnapshotError(f"snapshot {snapshot}", "the list of its parts does not match its digest", ADVICE)
     return manifest
 
 
-def write_parts(sql: sqlite3.Connection, snapshot: int, parts: Manifest, removed: tuple[str, ...] = ()) -> None:
+def write_parts(
+    sql: sqlite3.Connection, snapshot: int, parts: Mapping[str, Part], removed: tuple[str, ...] = ()
+) -> None:
     """Write the parts of a snapshot whose blobs are there, and which keys it no longer has."""
     sql.executemany(
         "INSERT INTO part SELECT ?, ?, ?, id FROM blob WHERE digest = ?",

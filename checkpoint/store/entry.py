@@ -11,9 +11,12 @@ Next: store/advice.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from checkpoint.codec import Frame
+from checkpoint.store.claims import Claims
+from checkpoint.store.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +41,15 @@ class Entry(NamedTuple):
     seconds: float
     #: When it was stored, in seconds since 1970 (for people; nothing depends on it).
     stored_at: float
-    #: Bytes of the frame.
+    #: Bytes of the frame; 0 where the value was collected, and what else is known was kept.
     size: int
     #: Whether files belong to the value; its head says which.
     has_files: bool = False
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether the value is gone. It counts for what was computed from it, and is computed again when needed."""
+        return self.size == 0
 
 
 class Epoch(NamedTuple):
@@ -81,6 +89,11 @@ class Store(Protocol):
         """Address under which another process can open the same store."""
         ...
 
+    @property
+    def settings(self) -> Settings:
+        """What it may hold: whether values may be pickles, who signs."""
+        ...
+
     def lookup(self, task: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
         """Return the metadata of all entries of those keys that have any. Reads no values; about 2 us a row."""
         ...
@@ -98,7 +111,11 @@ class Store(Protocol):
         ...
 
     def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
-        """Return metadata, frame and whether the frame is a map of a file; None if there is no such row."""
+        """Return metadata, frame and whether the frame is a map of a file; None if there is no such row.
+
+        Raises:
+            DamagedEntryError: the frame is not the one that was signed.
+        """
         ...
 
     def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
@@ -141,6 +158,18 @@ class Store(Protocol):
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
+        ...
+
+    def claims(self) -> Claims:
+        """Return a new holder of claims on rows, for one thread; cost about 10 us."""
+        ...
+
+    def changes(self) -> int:
+        """Return a number that is another one after results were committed that had been claimed. Makes nothing."""
+        ...
+
+    def using(self) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here; whoever does waits for its end, or gives up."""
         ...
 
     def close(self) -> None:

@@ -249,7 +249,7 @@ def test_what_cannot_be_saved_is_named_where_it_is_given() -> None:
         three([], body).execute()
     with pytest.raises(WorkflowRuntimeError, match="result of task two of flow three cannot be saved"):
         three([], lambda context: (n for n in ())).execute()
-    assert ["two"] == resume("good")[0].task_queue.to_list()
+    assert ["two"] == resume("good", on_drift="allow")[0].task_queue.to_list()
 
 
 # --- files ------------------------------------------------------------------------------------------------
@@ -656,7 +656,7 @@ def test_changed_code_is_told(recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(ChangedWorkflowError) as caught:
         resume("p", on_drift="error")
     assert ("one", "two", "three") == caught.value.tasks
-    with pytest.warns(checkpoint.CodeChangedWarning, match="one, two, three"):
+    with pytest.warns(checkpoint.CodeChangedWarning, match=r"one \(.*\), two \(.*\), three"):
         resume("p")
     assert "new" == resume("p", on_drift="allow")[0].execute()
 
@@ -860,17 +860,6 @@ def test_a_called_task_is_a_copy_with_bound_arguments() -> None:
     with workflow("bound") as flow:
         outside(task_id="a", x=10) >> outside(task_id="outside", x=20) >> outside_too
     assert 210 == flow.execute(initial_channel={"x": 1})
-
-
-def test_a_handler_calls_the_function() -> None:
-    """By the name that the task gives; an unknown name is an error."""
-    with workflow("handled") as flow:
-        task(id="a", handler="twice")(lambda: 4)
-    engine = WorkflowEngine()
-    engine.register_handler("twice", lambda call: call() + call())
-    assert 8 == engine.execute(ExecutionContext.create(flow.graph))
-    with pytest.raises(WorkflowRuntimeError, match="no handler 'twice'"):
-        flow.execute()
 
 
 # --- managing ---------------------------------------------------------------------------------------------

@@ -241,3 +241,132 @@ def test_groups_are_written_in_several_ways() -> None:
         group.with_execution("cloud")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no option thread_count"):
         group.with_execution("threads", {"thread_count": 2})
+
+
+# --- groups in branches -----------------------------------------------------------------------------------
+
+
+def nested(backend: str, log: list[str]) -> WorkflowContext:
+    """Declare begin >> (plain | (head >> (one | two) >> tail)) >> end, where each adds to the same keys."""
+
+    def declare(name: str, asks: bool = False) -> Any:
+        @task(id=name, inject_context=True)
+        def run(context: Context) -> str:
+            channel = context.get_channel()
+            channel.append("names", name)
+            channel.atomic_add("n", 1)
+            channel.set(name, channel.get("names"))
+            log.append(name)
+            if asks:
+                context.checkpoint({"by": name}, path="nested")
+            return name
+
+        return run
+
+    with workflow("nested") as flow:
+        inner = parallel(declare("one", asks=True), declare("two")).set_group_name("inner").with_execution(backend)
+        branch = declare("head") >> inner >> declare("tail")
+        outer = parallel(declare("plain"), branch).set_group_name("outer").with_execution(backend)
+        declare("begin") >> outer >> declare("end")
+    return flow
+
+
+@pytest.mark.parametrize("backend", ["threads", "direct"])
+def test_a_branch_may_have_a_group_of_its_own(backend: str) -> None:
+    """What its members write is merged into the branch, then with the branch; requests go up to the outer barrier."""
+    result, context = nested(backend, []).execute(ret_context=True)
+    assert ("end", 7, 7) == (result, context.channel.get("n"), context.steps)
+    seen = {name: context.channel.get(name) for name in ("plain", "one", "two", "tail")}
+    assert {
+        "plain": ["begin", "plain"],
+        "one": ["begin", "head", "one"],
+        "two": ["begin", "head", "two"],
+        "tail": ["begin", "head", "one", "two", "tail"],
+    } == seen
+    assert ["begin", "plain", "head", "one", "two", "tail", "end"] == context.channel.get("names")
+    assert {"plain": "plain", "head": "head"} == context.get_result("outer")
+    assert {"one": "one", "two": "two"} == context.get_result("inner")
+    resumed, metadata = resume("nested")
+    assert ("one", ["end"]) == (metadata.user_metadata["by"], resumed.task_queue.to_list())
+    assert "end" == resumed.execute()
+
+
+@pytest.mark.parametrize("steps", range(1, 8))
+def test_a_group_in_a_branch_goes_on_where_it_was(steps: int) -> None:
+    """After a stop at any step, in a new session of the same state: nothing runs twice, and the outcome is the same."""
+    log: list[str] = []
+    nested("direct", log).execute(max_steps=steps)
+    context, _ = CheckpointManager.resume_latest("nested", max_steps=100, on_drift="allow")
+    assert "end" == context.execute()
+    assert sorted(["begin", "plain", "head", "one", "two", "tail", "end"]) == sorted(log)
+    assert ["begin", "plain", "head", "one", "two", "tail", "end"] == context.channel.get("names")
+    assert 7 == context.steps
+
+
+def test_the_failure_of_an_inner_group_is_one_of_the_outer_group() -> None:
+    """It is told with the names of all; what has succeeded is not run again."""
+    log: list[str] = []
+    broken = [1]
+
+    @task(id="breaks")
+    def breaks() -> str:
+        log.append("breaks")
+        return "mended" if not broken else str(1 // 0)
+
+    @task(id="works")
+    def works() -> str:
+        log.append("works")
+        return "worked"
+
+    @task(id="plain")
+    def plain() -> str:
+        log.append("plain")
+        return "plain"
+
+    with workflow("inner failure") as flow:
+        inner = parallel(works, breaks).set_group_name("inner")
+        outer = parallel(plain, task(id="head")(lambda: None) >> inner).set_group_name("outer")
+        outer >> task(id="end")(lambda works, breaks: f"{works} {breaks}")
+    with pytest.raises(ParallelGroupError, match=r"outer failed .* head: .*inner failed .* breaks:") as caught:
+        flow.execute("outer")
+    assert (["head"], ("plain",)) == ([name for name, _ in caught.value.failed_tasks], caught.value.successful_tasks)
+    broken.clear()
+    assert "worked mended" == CheckpointManager.resume_latest("inner failure")[0].execute()
+    assert ["breaks", "breaks", "plain", "works"] == sorted(log)
+
+
+def test_a_task_may_not_follow_an_inner_and_an_outer_member() -> None:
+    """It would run twice."""
+    with workflow("crossed") as flow:
+        one, two, three, last = (task(id=name)(lambda: None) for name in ("one", "two", "three", "last"))
+        inner = parallel(two, three)
+        parallel(one, task(id="head")(lambda: None) >> inner).set_group_name("outer")
+        one >> last
+        two >> last
+    with pytest.raises(GraphCompilationError, match="'last' follows both"):
+        flow.execute("outer")
+
+
+def test_locks_of_a_process_are_given_back_one_by_one() -> None:
+    """Leaving the inner one keeps the outer one. [W39]"""
+
+    with workflow("locks") as flow:
+        parallel(holds_two, task(id="other")(lambda: None)).set_group_name("group").with_execution("processes")
+    assert ["outer kept", "inner free"] == flow.execute("group")["holds_two"]
+
+
+@task(inject_context=True)
+def holds_two(context: Context) -> list[str]:
+    channel = context.get_channel()
+    seen = []
+    with channel.lock("outer"):
+        with channel.lock("inner"):
+            pass
+        try:
+            with channel.lock("outer", 0.01):
+                seen.append("outer free")
+        except TimeoutError:
+            seen.append("outer kept")
+        with channel.lock("inner", 0.01):
+            seen.append("inner free")
+    return seen

@@ -24,6 +24,8 @@ from checkpoint.flows.workflow.errors import (
     WorkflowRuntimeError,
 )
 from checkpoint.flows.workflow.graph import ParallelGroup, SequentialTask, chain, parallel
+from checkpoint.flows.workflow.handler import TaskHandler
+from checkpoint.flows.workflow.limits import CycleController, RetryController
 from checkpoint.flows.workflow.metadata import CheckpointMetadata
 from checkpoint.flows.workflow.queue import TaskSpec
 from checkpoint.flows.workflow.redis_channel import RedisChannel
@@ -36,6 +38,7 @@ __all__ = [
     "CheckpointManager",
     "CheckpointMetadata",
     "ConfigError",
+    "CycleController",
     "CycleLimitExceededError",
     "DuplicateTaskError",
     "ExecutionContext",
@@ -45,10 +48,12 @@ __all__ = [
     "ParallelGroup",
     "ParallelGroupError",
     "RedisChannel",
+    "RetryController",
     "RetryLimitExceededError",
     "RetryPolicy",
     "SequentialTask",
     "TaskExecutionContext",
+    "TaskHandler",
     "TaskSpec",
     "TaskWrapper",
     "WorkflowCanceledError",

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from checkpoint.codec import dump_by_value
 from checkpoint.errors import CodeChangedWarning
+from checkpoint.fingerprint import Code
 from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
 from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable, Graph, ParallelGroup
 from checkpoint.flows.workflow.tasks import RetryPolicy, TaskWrapper
@@ -45,9 +46,9 @@ def graph_part(graph: Graph) -> dict[str, Any]:
             nodes[task_id] = {
                 "kind": "task",
                 "options": {name: getattr(node, name) for name in _OPTIONS},
-                "retry_policy": None if policy is None else {name: getattr(policy, name) for name in policy.__slots__},
+                "retry_policy": None if policy is None else policy.to_dict(),
                 "place": (node.function.__module__, node.function.__qualname__),
-                "fingerprint": node.tracker.code().parts[0].digest,
+                "code": node.tracker.code().to_json(),
                 "bound": sorted(node.bound),
             }
     return {"nodes": nodes, "edges": {key: list(each) for key, each in graph.edges.items()},
@@ -157,7 +158,7 @@ def _node(task_id: str, node: Mapping[str, Any], code: bytes | None, python: str
     function, values = dill.loads(code)
     policy = node["retry_policy"]
     task = TaskWrapper(
-        function, task_id, retry_policy=None if policy is None else RetryPolicy(**policy), **node["options"]
+        task_id, function, retry_policy=None if policy is None else RetryPolicy(**policy), **node["options"]
     )
     task.bound = values
     task.is_from_bytes = True
@@ -165,18 +166,22 @@ def _node(task_id: str, node: Mapping[str, Any], code: bytes | None, python: str
 
 
 def _compare(name: str, part: Mapping[str, Any], graph: Graph, on_drift: Drift) -> None:
-    changed = tuple(
-        task_id
-        for task_id, node in part["nodes"].items()
-        if isinstance(found := graph.nodes.get(task_id), TaskWrapper)
-        and node["kind"] == "task"
-        and not found.is_from_bytes
-        and found.tracker.code().parts[0].digest != node["fingerprint"]
-    )
+    changed: dict[str, list[str]] = {}
+    for task_id, node in part["nodes"].items():
+        found = graph.nodes.get(task_id)
+        if node["kind"] == "task" and isinstance(found, TaskWrapper) and not found.is_from_bytes:
+            pieces = _changed_pieces(found, Code.from_json(node["code"]))
+            changed |= {task_id: pieces} if pieces else {}
     if not changed or on_drift == "allow":
         return
     if on_drift == "error":
         reason, advice = "the code of these tasks is not what it was", 'resume with on_drift="allow" to use that of now'
-        raise ChangedWorkflowError(name, changed, reason, advice)
-    text = f"workflow {name} goes on with other code than it was saved with: {', '.join(changed)}"
+        raise ChangedWorkflowError(name, tuple(changed), reason, advice)
+    told = ", ".join(f"{task_id} ({', '.join(pieces)})" for task_id, pieces in changed.items())
+    text = f"workflow {name} goes on with other code than it was saved with: {told}"
     warnings.warn(text, CodeChangedWarning, stacklevel=5)
+
+
+def _changed_pieces(task: TaskWrapper, before: Code) -> list[str]:
+    """Return which functions and constants that a task uses have changed; the data in its closure may have."""
+    return [change.name for change in task.tracker.code().changes_since(before) if change.before != change.after]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, final
 
 from checkpoint.flows.workflow.cells import cell_of, value_in
@@ -112,10 +113,9 @@ def _merged(
         return lambda: channel.write(key, lambda before: Stored(cell))
     if kinds == {"add"}:
         return lambda: channel.atomic_add(key, sum(given))
-    if kinds == {"append"} or kinds == {"prepend"}:
-        parts = [item for part in given for item in part]
-        before = channel.get(key, [])
-        return lambda: channel.set(key, [*before, *parts] if kinds == {"append"} else [*parts, *before])
+    for kind in ("append", "prepend"):
+        if kinds == {kind}:
+            return partial(channel.extend, key, kind, [item for part in given for item in part])
     if len({None if stored is None else stored.cell for stored in results}) > 1:
         raise MergeConflictError(group_id, key, tuple(changes))
     return lambda: channel.write(key, lambda before: results[0])

@@ -11,13 +11,15 @@ Next: flows/workflow/redis_channel.py
 from __future__ import annotations
 
 import contextlib
+import numbers
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
+from checkpoint.checks import number
 from checkpoint.flows.workflow.cells import cell_of, value_in
 
 __all__ = ["Channel", "MemoryChannel", "Stored"]
@@ -128,13 +130,14 @@ class Channel(ABC):
 
     def append(self, key: str, value: Any, ttl: float | None = None) -> int:
         """Add a value at the end of the list at a key, made if it isn't there; return its length."""
-        return self._extend(key, "append", value, ttl)
+        return self.extend(key, "append", [value], ttl)
 
     def prepend(self, key: str, value: Any, ttl: float | None = None) -> int:
         """Add a value at the front of the list at a key, made if it isn't there; return its length."""
-        return self._extend(key, "prepend", value, ttl)
+        return self.extend(key, "prepend", [value], ttl)
 
-    def _extend(self, key: str, kind: str, value: Any, ttl: float | None) -> int:
+    def extend(self, key: str, kind: Literal["append", "prepend"], added: list[Any], ttl: float | None = None) -> int:
+        """Add values, in their order, at the end or the front of the list at a key; return its length."""
         length = 0
 
         def change(before: Stored | None) -> Stored:
@@ -142,17 +145,19 @@ class Channel(ABC):
             values = [] if before is None else value_in(before.cell)
             if not isinstance(values, list):
                 raise TypeError(f"channel key {key!r} holds a {type(values).__name__}, not a list")
-            after = [*values, value] if kind == "append" else [value, *values]
+            after = [*values, *added] if kind == "append" else [*added, *values]
             length = len(after)
             end = before.expires_at if before is not None and ttl is None else _end_of(ttl)
             return Stored(self._cell(key, after), end)
 
-        self.write(key, change, kind, [value])
+        self.write(key, change, kind, added)
         return length
 
     def atomic_add(self, key: str, amount: float = 1) -> Any:
         """Add a number to the one at a key, 0 if it isn't there; return the sum."""
         total: Any = None
+        if isinstance(amount, bool) or not isinstance(amount, numbers.Number):
+            raise TypeError(f"amount of atomic_add() must be a number, not {amount!r}")
 
         def change(before: Stored | None) -> Stored:
             nonlocal total
@@ -167,8 +172,8 @@ class Channel(ABC):
 
 
 def _end_of(ttl: float | None) -> float | None:
-    if ttl is not None and ttl <= 0:
-        raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}")
+    if ttl is not None:
+        number(ttl, "ttl (seconds)", is_zero_allowed=False)
     return None if ttl is None else time.time() + ttl
 
 

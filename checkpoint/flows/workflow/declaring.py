@@ -7,14 +7,17 @@ Next: flows/workflow/checkpoint_manager.py
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
 from typing import Any, Literal, final, overload
 
+from checkpoint.flows.workflow.checkpoints import resumed
 from checkpoint.flows.workflow.context import ExecutionContext
-from checkpoint.flows.workflow.errors import ConfigError
+from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
 from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable, Graph
+from checkpoint.journal import Snapshot, journal_at
 
 __all__ = ["WorkflowContext", "workflow"]
 
@@ -88,10 +91,52 @@ class WorkflowContext:
             WorkflowRuntimeError: a task failed.
         """
         context = ExecutionContext.create(self.graph, start_node, max_steps, **options)
+        if initial_channel is not None and not isinstance(initial_channel, Mapping):
+            raise ConfigError("initial_channel", f"must be a dict, not {initial_channel!r}")
         for key, value in (initial_channel or {}).items():
             context.channel.set(key, value)
         result = context.execute()
         return (result, context) if ret_context else result
+
+    def run(
+        self,
+        checkpoint: str | os.PathLike[str] | int | Snapshot | None = None,
+        *,
+        fresh: bool = False,
+        fork: bool = False,
+        on_change: Literal["error", "restart"] = "error",
+        **options: Any,
+    ) -> Any:
+        """Go on where the last session of this workflow ended; run a new one if that has finished, or there is none.
+
+        Args:
+            checkpoint: where to go on instead: the path of three files, a snapshot or its id.
+            fresh: run a new session, whatever was saved.
+            fork: go on as a new session, which leaves the old one as it is.
+            on_change: what to do if tasks that are pending no longer exist: "error", or "restart" with a new session.
+            options: those of `execute` but `ret_context`, for a new session.
+
+        Returns:
+            The last task's result.
+
+        Raises:
+            ChangedWorkflowError: tasks that are pending no longer exist.
+            WorkflowRuntimeError: a task failed; the next call begins with it.
+        """
+        if on_change not in ("error", "restart"):
+            raise ConfigError("on_change", f"must be 'error' or 'restart', not {on_change!r}")
+        found = None if fresh else self._last_unfinished() if checkpoint is None else checkpoint
+        if found is not None:
+            try:
+                return resumed(ExecutionContext, found, fork=fork, graph=self.graph)[0].execute()
+            except ChangedWorkflowError:
+                if on_change == "error":
+                    raise
+        return self.execute(**options)
+
+    def _last_unfinished(self) -> Snapshot | None:
+        newest = journal_at().newest(self.name)
+        return None if newest is None or newest.status == "finished" else newest
 
 
 def _declared(name: str) -> WorkflowContext:

@@ -15,8 +15,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, final
 
@@ -33,6 +32,7 @@ from checkpoint.flows.workflow.errors import (
 )
 from checkpoint.flows.workflow.graph import CURRENT, ParallelGroup
 from checkpoint.flows.workflow.groups import run_group
+from checkpoint.flows.workflow.handler import DirectTaskHandler, TaskHandler
 from checkpoint.flows.workflow.lane import Lane
 from checkpoint.flows.workflow.queue import TaskSpec
 from checkpoint.flows.workflow.remote import call_in_process
@@ -45,8 +45,8 @@ __all__ = ["WorkflowEngine"]
 
 _log = logging.getLogger("checkpoint")
 
-#: Calls a function that takes no arguments.
-Handler = Callable[[Callable[[], Any]], Any]
+#: How often a pause looks whether the process was told to end.
+_POLL_S = 0.1
 
 
 @final
@@ -54,11 +54,17 @@ class WorkflowEngine:
     """Executes sessions."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, Handler] = {"direct": lambda call: call()}
+        self._handlers: dict[str, TaskHandler] = {"direct": DirectTaskHandler()}
 
-    def register_handler(self, name: str, handler: Handler) -> None:
-        """Let tasks with `handler=name` be called by a function, which gets a function without arguments."""
-        self._handlers[name] = handler
+    def register_handler(self, handler_type: str, handler: TaskHandler) -> None:
+        """Let tasks with `handler=handler_type` be called by a handler.
+
+        Raises:
+            ConfigError: it is no handler.
+        """
+        if not callable(getattr(handler, "execute_task", None)):
+            raise ConfigError(f"handler {handler_type}", "must be a TaskHandler, with a method execute_task")
+        self._handlers[handler_type] = handler
 
     def execute(self, context: Session, start_task_id: str | None = None) -> Any:
         """Run what is pending; return the last task's result.
@@ -135,11 +141,24 @@ def _stoppable(session: Session) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _interruptible(session: Session, member: MemberLane | None) -> Iterator[None]:
+    """Let SIGTERM break off what the main lane does; members run in threads that nothing can break off."""
+    if member is not None:
+        yield
+        return
+    session.in_task = True
+    try:
+        yield
+    finally:
+        session.in_task = False
+
+
 @final
 class _Run:
     """One execution of a session."""
 
-    def __init__(self, session: Session, handlers: dict[str, Handler]) -> None:
+    def __init__(self, session: Session, handlers: Mapping[str, TaskHandler]) -> None:
         self.session = session
         self.result: Any = None
         self.has_result = False
@@ -147,13 +166,15 @@ class _Run:
 
     def go_on(self) -> None:
         """Run the main lane until nothing is pending, or something ends it."""
-        session = self.session
-        while (spec := session.main.next()) is not None and self._may_begin():
-            node = session.graph.nodes.get(spec.task_id)
+        self._run_lane(self.session.main, None)
+
+    def _run_lane(self, lane: Lane, member: MemberLane | None, backend: str = "") -> None:
+        while (spec := lane.next()) is not None and self._may_begin():
+            node = self.session.graph.nodes.get(spec.task_id)
             if isinstance(node, ParallelGroup):
-                is_over = self._run_group(node, spec)
+                is_over = self._run_group(node, spec, lane, member)
             elif isinstance(node, TaskWrapper):
-                is_over = self._run_task(node, spec, session.main, None)
+                is_over = self._run_task(node, spec, lane, member, backend)
             else:
                 raise WorkflowRuntimeError(spec.task_id, "the workflow has no task of that name")
             if is_over:
@@ -178,10 +199,12 @@ class _Run:
                          session.checkpoint_request_path)  # fmt: skip
         try:
             args, keywords = task.arguments(context, channel, spec.data)
-            if backend == "processes":
+            if backend == "processes" and task.handler == "direct":
                 result = call_in_process(task, context, channel, args, keywords)
             else:
-                result = self._called(task, partial(task.function, *args, **keywords), member is None)
+                with _interruptible(session, member):
+                    result = self._called(task.called_with(args, keywords), context)
+            result = context.requests.result if result is None else result
             cell = cell_of(result, f"result of task {task.task_id}", session.name)
         except SuspendedRun as error:
             self._suspended(spec, error.key, None if member is not None else context.requests.checkpoint)
@@ -198,15 +221,13 @@ class _Run:
             self.result, self.has_result = result, True
         return self._complete(spec, lane, member, context.requests, Stored(cell))
 
-    def _called(self, task: TaskWrapper, call: Callable[[], Any], is_interruptible: bool) -> Any:
+    def _called(self, task: TaskWrapper, context: TaskExecutionContext) -> Any:
         if task.handler not in self._handlers:
             raise ConfigError(f"handler of task {task.task_id}", f"no handler {task.handler!r} is registered")
         token = CURRENT.set(None)
         try:
-            self.session.in_task = is_interruptible
-            return self._handlers[task.handler](call)
+            return self._handlers[task.handler].execute_task(task, context)
         finally:
-            self.session.in_task = False
             CURRENT.reset(token)
 
     def _failed(self, spec: TaskSpec, lane: Lane, task: TaskWrapper, error: Exception) -> None:
@@ -226,8 +247,8 @@ class _Run:
                 error.add_note(f"the state could not be kept either: {trouble}")
                 is_final = True
         if not is_final:
-            if task.retry_policy is not None:
-                time.sleep(task.retry_policy.wait_s(spec.retry_count))
+            if (policy := session.retry_controller.get_policy_for_node(spec.task_id)) is not None:
+                self._pause(policy.wait_s(spec.retry_count))
             return
         if session.saving.on_failure and lane is session.main:
             make_checkpoint(session, metadata={"task_id": spec.task_id, "mode": "failure", "error": text})
@@ -237,6 +258,11 @@ class _Run:
             failure = WorkflowRuntimeError(spec.task_id, text)
         failure.cause = error
         raise failure from error
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.session.is_stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))
 
     def _suspended(self, spec: TaskSpec, key: str, request: tuple[dict[Any, Any], Any] | None) -> None:
         """End the run with a task pending that waits for a key; as a checkpoint if it had asked for one."""
@@ -264,68 +290,67 @@ class _Run:
                 lane.channel.write(result_key(spec.task_id), lambda before: result)
             finally:
                 lane.channel.on_change = listener
-            lane.queue.remove(spec)
-            session.mark_task_completed(spec.task_id)
             session.increment_step()
-            is_over = requests.terminates is not None
-            if not is_over:
-                for queued in requests.queued:
-                    lane.queue.add(queued)
-                if not requests.skips_successors:
-                    lane.follow(spec.task_id, session.graph)
-            if member is None:
-                session.last_task_id = spec.task_id
-                self._boundary(spec.task_id, session.steps - 1)
-            else:
-                member.checkpoint = requests.checkpoint or member.checkpoint
-                member.terminates = requests.terminates
-                member.is_done = is_over or lane.next() is None
-                self._keep("within", step=spec.task_id)
+            return self._end_step(spec, lane, member, requests, session.steps - 1)
+
+    def _end_step(
+        self, spec: TaskSpec, lane: Lane, member: MemberLane | None, requests: Requests, steps_before: int
+    ) -> bool:
+        """Take a task or a group from what is pending, queue what comes after it, and keep that."""
+        session = self.session
+        lane.queue.remove(spec)
+        session.mark_task_completed(spec.task_id)
+        is_over = requests.terminates is not None
+        if not is_over:
+            for queued in requests.queued:
+                lane.queue.add(queued)
+            if not requests.skips_successors:
+                lane.follow(spec.task_id, session.graph)
+        if member is None:
+            session.last_task_id = spec.task_id
+            self._boundary(spec.task_id, steps_before)
+        else:
+            member.checkpoint = requests.checkpoint or member.checkpoint
+            member.terminates = requests.terminates
+            member.is_done = is_over or lane.next() is None
+            self._keep("within", step=spec.task_id)
         return is_over
 
     # --- a group ---
 
-    def _run_group(self, group: ParallelGroup, spec: TaskSpec) -> bool:
+    def _run_group(self, group: ParallelGroup, spec: TaskSpec, lane: Lane, member: MemberLane | None) -> bool:
         session, steps = self.session, self.session.steps
         try:
-            session.in_task = True
-            message = run_group(session, group, lambda lane: self._run_lane(lane, group.backend))
+            with _interruptible(session, member):
+                requests = run_group(session, group, member, lambda inner: self._run_member(inner, group.backend))
         except ParallelGroupError as error:
-            self._group_failed(group, spec, error)
+            self._group_failed(group, spec, member, error)
             return False
-        finally:
-            session.in_task = False
-        if group.task_id in session.groups:  # a member waits, or max_steps was reached
+        if requests is None:
             return True
         with session.guard:
-            session.main.queue.remove(spec)
-            session.mark_task_completed(group.task_id)
-            session.last_task_id = group.task_id
-            if message is None:
-                session.main.follow(group.task_id, session.graph)
-            self._boundary(group.task_id, steps)
-        self.result, self.has_result = session.get_result(group), True
-        return message is not None
+            if member is None and requests.checkpoint is not None:
+                session.request_checkpoint(requests.checkpoint[0], path=requests.checkpoint[1])
+            is_over = self._end_step(spec, lane, member, requests, steps)
+        if member is None:
+            self.result, self.has_result = session.get_result(group), True
+        return is_over
 
-    def _group_failed(self, group: ParallelGroup, spec: TaskSpec, error: ParallelGroupError) -> None:
+    def _run_member(self, member: MemberLane, backend: str) -> None:
+        if self.session.saving.autosave:
+            trail = trail_of(self.session)
+            member.branch.on_change = lambda key: trail.progress()
+        self._run_lane(member.lane, member, backend)
+
+    def _group_failed(
+        self, group: ParallelGroup, spec: TaskSpec, member: MemberLane | None, error: ParallelGroupError
+    ) -> None:
         session = self.session
         spec.last_error = str(error)
         self._keep("failure", step=group.task_id, status="failed")
-        if session.saving.on_failure:
+        if session.saving.on_failure and member is None:
             make_checkpoint(session, metadata={"task_id": group.task_id, "mode": "failure", "error": str(error)})
         raise error
-
-    def _run_lane(self, member: MemberLane, backend: str) -> None:
-        session = self.session
-        if session.saving.autosave:
-            trail = trail_of(session)
-            member.branch.on_change = lambda key: trail.progress()
-        while (spec := member.lane.next()) is not None and self._may_begin():
-            node = session.graph.nodes.get(spec.task_id)
-            if not isinstance(node, TaskWrapper):
-                raise ConfigError(f"group member {spec.task_id}", "only tasks can be members, not groups")
-            if self._run_task(node, spec, member.lane, member, backend):
-                return
 
     # --- keeping ---
 

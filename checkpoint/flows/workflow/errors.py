@@ -26,11 +26,11 @@ __all__ = [
 
 
 class WorkflowRuntimeError(CheckpointError, RuntimeError):
-    """A task failed. Attributes: `task_id`, `reason`, `cause` (its exception; None in a copy from another process)."""
+    """A run has ended early. Attributes: `task_id`, `cause` (an exception of a task, or None; never sent along)."""
 
-    def __init__(self, task_id: str, reason: str) -> None:
-        super().__init__(task_id, reason)
-        self.task_id, self.reason = task_id, reason
+    def __init__(self, task_id: str, *args: object) -> None:
+        super().__init__(task_id, *args)
+        self.task_id = task_id
         self.cause: BaseException | None = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
@@ -39,43 +39,63 @@ class WorkflowRuntimeError(CheckpointError, RuntimeError):
     def __str__(self) -> str:
         return f"task {self.task_id} failed: {self.reason}; it stays pending, and runs first when the workflow goes on"
 
+    @property
+    def reason(self) -> str:
+        """What the task failed of."""
+        return str(self.args[1])
+
 
 class RetryLimitExceededError(WorkflowRuntimeError):
     """A task failed as often as it may. Attributes: `task_id`, `reason`, `max_retries`, `cause`."""
 
     def __init__(self, task_id: str, reason: str, max_retries: int) -> None:
-        super().__init__(task_id, reason)
-        self.args = (task_id, reason, max_retries)
+        super().__init__(task_id, reason, max_retries)
         self.max_retries = max_retries
 
     def __str__(self) -> str:
         return f"task {self.task_id} failed in {self.max_retries + 1} attempts, the last time with {self.reason}"
 
 
-class CycleLimitExceededError(CheckpointError, RuntimeError):
-    """A task asked for one more iteration than it may have. Attributes: `task_id`, `limit`."""
+class CycleLimitExceededError(WorkflowRuntimeError):
+    """A task asked for one more iteration than it may have. Attributes: `task_id`, `max_cycles`."""
 
-    def __init__(self, task_id: str, limit: int) -> None:
-        super().__init__(task_id, limit)
-        self.task_id, self.limit = task_id, limit
+    def __init__(self, task_id: str, max_cycles: int) -> None:
+        super().__init__(task_id, max_cycles)
+        self.max_cycles = max_cycles
 
     def __str__(self) -> str:
         return (
-            f"task {self.task_id} may run {self.limit} times; ask can_iterate() before next_iteration(), "
+            f"task {self.task_id} may run {self.max_cycles} times; ask can_iterate() before next_iteration(), "
             "or raise its max_cycles"
         )
 
 
-class ParallelGroupError(CheckpointError, RuntimeError):
-    """Members of a group failed. Attributes: `group_id`, `failures` (task id -> text)."""
+class ParallelGroupError(WorkflowRuntimeError):
+    """Members of a group failed. Attributes: `group_id`, `failures` (task id -> text), `successful_tasks` (ids)."""
 
-    def __init__(self, group_id: str, failures: dict[str, str]) -> None:
-        super().__init__(group_id, failures)
-        self.group_id, self.failures = group_id, failures
+    def __init__(self, group_id: str, failures: dict[str, str], successful_tasks: tuple[str, ...] = ()) -> None:
+        super().__init__(group_id, failures, successful_tasks)
+        self.group_id, self.failures, self.successful_tasks = group_id, failures, successful_tasks
+
+    @property
+    def failed_tasks(self) -> list[tuple[str, str]]:
+        """Ids of the failed members with their texts."""
+        return list(self.failures.items())
 
     def __str__(self) -> str:
         told = "; ".join(f"{task_id}: {text}" for task_id, text in self.failures.items())
         return f"group {self.group_id} failed in {len(self.failures)} of its members: {told}; the others are kept"
+
+
+class WorkflowCanceledError(WorkflowRuntimeError):
+    """A task called `cancel_workflow`. Attributes: `task_id`, `message`."""
+
+    def __init__(self, task_id: str, message: str) -> None:
+        super().__init__(task_id, message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} canceled the workflow: {self.message}"
 
 
 class MergeConflictError(CheckpointError, ValueError):
@@ -91,17 +111,6 @@ class MergeConflictError(CheckpointError, ValueError):
             f"{self.key!r}; let them use keys of their own, append or atomic_add, or declare how to merge: "
             f"with_execution(merge={{{self.key!r}: function}})"
         )
-
-
-class WorkflowCanceledError(CheckpointError, RuntimeError):
-    """A task called `cancel_workflow`. Attributes: `task_id`, `message`."""
-
-    def __init__(self, task_id: str, message: str) -> None:
-        super().__init__(task_id, message)
-        self.task_id, self.message = task_id, message
-
-    def __str__(self) -> str:
-        return f"task {self.task_id} canceled the workflow: {self.message}"
 
 
 class GraphCompilationError(CheckpointError, ValueError):

@@ -17,6 +17,7 @@ from checkpoint.flows.workflow.branch import merge
 from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.errors import GraphCompilationError, ParallelGroupError
 from checkpoint.flows.workflow.graph import Graph, ParallelGroup
+from checkpoint.flows.workflow.requests import Requests
 from checkpoint.flows.workflow.session import MemberLane, Session
 
 __all__ = ["run_group"]
@@ -24,11 +25,15 @@ __all__ = ["run_group"]
 RunLane = Callable[[MemberLane], None]
 
 
-def run_group(session: Session, group: ParallelGroup, run_lane: RunLane) -> str | None:
+def run_group(session: Session, group: ParallelGroup, parent: MemberLane | None, run_lane: RunLane) -> Requests | None:
     """Run the members of a group that are not done, then merge what they have written.
 
+    Args:
+        parent: the lane that the group is in, if it is in that of a member of another group.
+        run_lane: runs what is pending in the lane of a member.
+
     Returns:
-        The message of a member that ends the workflow.
+        What members have asked for; None if not all of them have ended: one waits, or `max_steps` was reached.
 
     Raises:
         ParallelGroupError: a member failed.
@@ -36,23 +41,25 @@ def run_group(session: Session, group: ParallelGroup, run_lane: RunLane) -> str 
         BaseException: what ends the run, not the member.
     """
     _check_apart(session.graph, group)
-    lanes = {member: session.member_lane(group, member) for member in group.members}
+    with session.guard:
+        lanes = {member: session.member_lane(group, member, parent) for member in group.members}
     errors = _run_members(session, group, lanes, run_lane)
     for error in errors.values():
         if not isinstance(error, Exception):
             raise error
     if errors and (group.policy == "strict" or len(errors) == len(lanes)):
         failures = {member: str(error) for member, error in errors.items()}
-        raise ParallelGroupError(group.task_id, failures) from next(iter(errors.values()))
+        successful = tuple(member for member, lane in lanes.items() if lane.is_done)
+        raise ParallelGroupError(group.task_id, failures, successful) from next(iter(errors.values()))
     if not errors and not all(lane.is_done for lane in lanes.values()):
         return None
     with session.guard:
-        _merge(session.channel, group, {member: lane for member, lane in lanes.items() if lane.is_done})
-        requests = [lane.checkpoint for lane in lanes.values() if lane.checkpoint is not None]
-        if requests:
-            session.request_checkpoint(requests[-1][0], path=requests[-1][1])
+        channel = session.channel if parent is None else parent.branch
+        _merge(channel, group, {member: lane for member, lane in lanes.items() if lane.is_done})
         del session.groups[group.task_id]
-    return next((lane.terminates for lane in lanes.values() if lane.terminates is not None), None)
+    requests = [lane.checkpoint for lane in lanes.values() if lane.checkpoint is not None]
+    messages = [lane.terminates for lane in lanes.values() if lane.terminates is not None]
+    return Requests(checkpoint=requests[-1] if requests else None, terminates=messages[0] if messages else None)
 
 
 def _run_members(
@@ -101,6 +108,8 @@ def _check_apart(graph: Graph, group: ParallelGroup) -> None:
                 continue
             seen.add(node)
             waiting += graph.after(node)
+            inner = graph.nodes.get(node)
+            waiting += inner.members if isinstance(inner, ParallelGroup) else []
             if owner.setdefault(node, member) != member:
                 text = f"task {node!r} follows both {owner[node]!r} and {member!r} of group {group.task_id}"
                 raise GraphCompilationError(graph.name, f"{text}; let it follow the group")

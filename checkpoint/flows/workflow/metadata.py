@@ -2,7 +2,7 @@
 
 Must not know: states, files.
 
-Next: flows/workflow/lane.py
+Next: flows/workflow/limits.py
 """
 
 from __future__ import annotations

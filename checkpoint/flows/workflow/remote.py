@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, final
@@ -94,10 +95,10 @@ class _Host:
     def __init__(self, context: TaskExecutionContext, channel: Channel, connection: Connection) -> None:
         self._targets: dict[str, Any] = {"context": context, "channel": channel}
         self._connection = connection
-        self._locks = contextlib.ExitStack()
+        self._locks: dict[str, contextlib.ExitStack] = {}
 
     def serve(self, task_id: str, process: subprocess.Popen[bytes]) -> Any:
-        with self._locks:
+        try:
             while True:
                 while not self._connection.poll(_POLL_S):
                     if self._targets["context"].execution_context.is_stopping:
@@ -111,14 +112,20 @@ class _Host:
                 if kind == "failed":
                     raise rest[0]
                 self._answer(*rest)
+        finally:
+            for lock in self._locks.values():
+                lock.close()
 
     def _answer(self, target: str, name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         answer: tuple[bool, Any] = True, None
         try:
             if name == "lock":
-                self._locks.enter_context(self._targets[target].lock(*args, **keywords))
+                lock, number = contextlib.ExitStack(), uuid.uuid4().hex
+                lock.enter_context(self._targets[target].lock(*args, **keywords))
+                self._locks[number] = lock
+                answer = True, number
             elif name == "unlock":
-                self._locks.close()
+                self._locks.pop(*args).close()
             else:
                 answer = True, getattr(self._targets[target], name)(*args, **keywords)
         except Exception as error:
@@ -203,11 +210,11 @@ class RemoteChannel:
     @contextlib.contextmanager
     def lock(self, key: str, timeout: float = 10.0) -> Iterator[None]:
         """Keep out the other tasks of the run."""
-        self._ask("channel", "lock", key, timeout)
+        number = self._ask("channel", "lock", key, timeout)
         try:
             yield
         finally:
-            self._ask("channel", "unlock")
+            self._ask("channel", "unlock", number)
 
 
 @final

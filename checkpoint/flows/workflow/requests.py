@@ -28,6 +28,8 @@ class Requests:
     cancels: str | None = None
     #: (metadata, path) of the last `checkpoint()`.
     checkpoint: tuple[dict[Any, Any], Any] | None = None
+    #: What a handler has set as the task's result.
+    result: Any = None
 
 
 @final

@@ -24,6 +24,7 @@ from checkpoint.flows.workflow.channel import Channel, Stored
 from checkpoint.flows.workflow.errors import ConfigError
 from checkpoint.flows.workflow.graph import Executable, Graph, ParallelGroup
 from checkpoint.flows.workflow.lane import Lane
+from checkpoint.flows.workflow.limits import CycleController, RetryController, limits_part, restore_limits
 from checkpoint.flows.workflow.metadata import frozen
 from checkpoint.flows.workflow.queue import TaskQueue, TaskSpec
 from checkpoint.flows.workflow.tasks import TaskWrapper, result_key
@@ -52,16 +53,22 @@ class Saving:
     autosave: bool = True
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
+        if self.every is not None and (type(self.every) is not int or self.every < 1):
             raise ConfigError("checkpoint_every", f"must be a number of steps from 1 on, not {self.every!r}")
+        for option in ("on_failure", "on_sigterm", "autosave"):
+            if not isinstance(getattr(self, option), bool):
+                raise ConfigError(option, f"must be True or False, not {getattr(self, option)!r}")
 
 
 @final
 class MemberLane:
-    """The lane of a member of a group, and what it has asked for at the barrier."""
+    """The lane of a member of a group, and what it has asked for at the barrier.
 
-    def __init__(self, lane: Lane, branch: Branch) -> None:
-        self.lane, self.branch = lane, branch
+    `parent` is the one that the group itself is in, if it is in one.
+    """
+
+    def __init__(self, lane: Lane, branch: Branch, parent: MemberLane | None) -> None:
+        self.lane, self.branch, self.parent = lane, branch, parent
         self.is_done = False
         #: (metadata, path) of the checkpoint that it asked for last.
         self.checkpoint: tuple[dict[Any, Any], Any] | None = None
@@ -72,6 +79,7 @@ class MemberLane:
         return {
             **self.lane.to_dict(),
             "touched": dict(self.branch.touched),
+            "parent": None if self.parent is None else self.parent.lane.start,
             "is_done": self.is_done,
             "asked": (self.checkpoint, self.terminates),
         }
@@ -93,8 +101,6 @@ class Session:
     steps: int = 0
     #: Ids of completed tasks, in the order in which they were first completed.
     completed_tasks: list[str] = field(default_factory=list)
-    #: Id -> how often it was completed.
-    cycle_counts: dict[str, int] = field(default_factory=dict)
     #: Id -> text of its last failure.
     failures: dict[str, str] = field(default_factory=dict)
     last_task_id: str | None = None
@@ -110,10 +116,12 @@ class Session:
     source: int | None = None
 
     #: Changes whenever the layout of the parts does.
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         self.guard = threading.RLock()
+        self.cycle_controller = CycleController(self._task, self.default_max_cycles)
+        self.retry_controller = RetryController(self._task, self._pending, self.default_max_retries)
         self.main = Lane(self.start_node, self.channel, self.new_spec)
         #: Group -> member -> its lane, for groups that have begun.
         self.groups: dict[str, dict[str, MemberLane]] = {}
@@ -171,11 +179,19 @@ class Session:
         """Set the result of a task."""
         self.channel.set(result_key(node.task_id if isinstance(node, Executable) else node), value)
 
-    def max_cycles_of(self, task_id: str) -> int:
-        """Return how often a task may run."""
-        task = self.graph.nodes.get(task_id)
-        limit = task.max_cycles if isinstance(task, TaskWrapper) else None
-        return self.default_max_cycles if limit is None else limit
+    @property
+    def cycle_counts(self) -> dict[str, int]:
+        """Id -> how often it was completed."""
+        return self.cycle_controller.cycle_counts
+
+    def _task(self, task_id: str) -> TaskWrapper | None:
+        found = self.graph.nodes.get(task_id)
+        return found if isinstance(found, TaskWrapper) else None
+
+    def _pending(self, task_id: str) -> list[TaskSpec]:
+        members = (member.lane for lanes in self.groups.values() for member in lanes.values())
+        specs = (spec for lane in (self.main, *members) for spec in lane.queue.get_pending_task_specs())
+        return [spec for spec in specs if spec.task_id == task_id]
 
     # --- requests ---
 
@@ -194,9 +210,7 @@ class Session:
 
     def new_spec(self, task_id: str) -> TaskSpec:
         """Return a task that is to run."""
-        task = self.graph.nodes.get(task_id)
-        retries = task.max_retries if isinstance(task, TaskWrapper) else 0
-        return TaskSpec(task_id, max_retries=self.default_max_retries if retries is None else retries)
+        return TaskSpec(task_id, max_retries=self.retry_controller.get_max_retries_for_node(task_id))
 
     def add_to_queue(self, node: str | Executable) -> None:
         """Add a task to what is pending."""
@@ -210,19 +224,19 @@ class Session:
     def mark_task_completed(self, task_id: str) -> None:
         """Note that a task was completed once more."""
         with self.guard:
-            self.cycle_counts[task_id] = self.cycle_counts.get(task_id, 0) + 1
+            self.cycle_controller.increment(task_id)
             self.failures.pop(task_id, None)
             if task_id not in self.completed_tasks:
                 self.completed_tasks.append(task_id)
 
-    def member_lane(self, group: ParallelGroup, member: str) -> MemberLane:
-        """Return the lane of a member, begun if it isn't yet."""
+    def member_lane(self, group: ParallelGroup, member: str, parent: MemberLane | None) -> MemberLane:
+        """Return the lane of a member, begun if it isn't yet; `parent` is the one that the group is in."""
         lanes = self.groups.setdefault(group.task_id, {})
         if member not in lanes:
-            branch = Branch(self.channel)
+            branch = Branch(self.channel if parent is None else parent.branch)
             lane = Lane(member, branch, self.new_spec)
             lane.queue.add(self.new_spec(member))
-            lanes[member] = MemberLane(lane, branch)
+            lanes[member] = MemberLane(lane, branch, parent)
         return lanes[member]
 
     # --- parts ---
@@ -239,6 +253,7 @@ class Session:
                 "start_node": self.start_node,
                 "backend": dict(self.backend),
                 "limits": (self.max_steps, self.default_max_cycles, self.default_max_retries),
+                "node_limits": limits_part(self.cycle_controller, self.retry_controller),
                 "saving": (self.saving.every, self.saving.on_failure, self.saving.on_sigterm, self.saving.autosave),
                 "steps": self.steps,
                 "completed": list(self.completed_tasks),
@@ -270,15 +285,19 @@ class Session:
         )
         context.start_node = values["start_node"]
         context.steps, context.completed_tasks = values["steps"], list(values["completed"])
-        context.cycle_counts, context.failures = dict(values["cycle_counts"]), dict(values["failures"])
+        context.cycle_counts.update(values["cycle_counts"])
+        restore_limits(context.cycle_controller, context.retry_controller, values["node_limits"])
+        context.failures = dict(values["failures"])
         context.last_task_id, context.waiting_for = values["last_task_id"], values["waiting_for"]
         context.checkpoint_metadata = dict(values["user_metadata"])
         context.main.restore(values["main"])
-        for group_id, lanes in values["groups"].items():
+        restored: dict[str, MemberLane] = {}
+        for group_id, lanes in values["groups"].items():  # a group in a branch has begun after that branch
             for member, kept in lanes.items():
                 group = graph.nodes[group_id]
                 assert isinstance(group, ParallelGroup)
-                lane = context.member_lane(group, member)
+                parent = None if kept["parent"] is None else restored[kept["parent"]]
+                lane = restored[member] = context.member_lane(group, member, parent)
                 lane.lane.restore({key: kept[key] for key in ("start", "pending", "arrived")})
                 for key, (kind, given, stored) in kept["touched"].items():
                     lane.branch.touched[key] = kind, given, later(stored, values)

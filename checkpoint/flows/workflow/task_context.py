@@ -2,7 +2,7 @@
 
 Must not know: the engine.
 
-Next: flows/workflow/remote.py
+Next: flows/workflow/handler.py
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from checkpoint.flows.workflow.metadata import CheckpointMetadata, frozen
 from checkpoint.flows.workflow.queue import TaskSpec
 from checkpoint.flows.workflow.requests import Requests, SuspendedRun
 from checkpoint.flows.workflow.session import Session
-from checkpoint.flows.workflow.tasks import TaskReference, TaskWrapper
+from checkpoint.flows.workflow.tasks import TaskReference, TaskWrapper, result_key
 
 __all__ = ["TaskExecutionContext"]
 
@@ -64,7 +64,7 @@ class TaskExecutionContext(Effects):
     @property
     def max_cycles(self) -> int:
         """How often the task may run in this session."""
-        return self.execution_context.max_cycles_of(self.task_id)
+        return self.execution_context.cycle_controller.get_max_cycles_for_node(self.task_id)
 
     def elapsed_time(self) -> float:
         """Return for how many seconds the attempt has been running."""
@@ -85,6 +85,19 @@ class TaskExecutionContext(Effects):
     def get_result(self, node: str | Executable, default: Any = None) -> Any:
         """Return what a task returned last."""
         return self.execution_context.result_in(self._channel, node, default)
+
+    def set_result(self, node: str | Executable, value: Any) -> None:
+        """Set the result of a task. Of the one that runs, that is what counts if its handler returns None.
+
+        An exception is never a result: raise it.
+        """
+        task_id = node.task_id if isinstance(node, Executable) else node
+        if isinstance(value, BaseException):
+            return
+        if task_id == self.task_id:
+            self.requests.result = value
+        else:
+            self._channel.set(result_key(task_id), value)
 
     def set_local_data(self, key: str, value: Any) -> None:
         """Keep a value for later attempts of this task in this process; it is not saved."""

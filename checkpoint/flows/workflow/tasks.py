@@ -13,14 +13,16 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, final, overload
 
+from checkpoint.checks import flag, number, whole
 from checkpoint.fingerprint import Tracker
 from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.errors import ConfigError
-from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable
+from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable, Graph
 
 __all__ = ["RetryPolicy", "TaskReference", "TaskWrapper", "result_key", "task"]
 
@@ -37,6 +39,16 @@ class RetryPolicy:
     #: Wait between half of the time and all of it.
     jitter: bool = False
 
+    def __post_init__(self) -> None:
+        whole(self.max_retries, "max_retries of RetryPolicy", 0)
+        for name in ("initial_interval", "backoff_factor", "max_interval"):
+            number(getattr(self, name), f"{name} of RetryPolicy")
+        flag(self.jitter, "jitter of RetryPolicy")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
     def wait_s(self, retry: int) -> float:
         """Return how long to wait before a retry, counted from 1."""
         wait = min(self.max_interval, self.initial_interval * self.backoff_factor ** (retry - 1))
@@ -50,12 +62,12 @@ def result_key(task_id: str) -> str:
 
 @final
 class TaskWrapper(Executable):
-    """A function as a task of workflows; made by `task`."""
+    """A function as a task of workflows; made by `task`, or by `TaskWrapper(task_id, function)` with its options."""
 
     def __init__(
         self,
-        function: Callable[..., Any],
         task_id: str,
+        function: Callable[..., Any],
         *,
         inject_context: bool = False,
         handler: str | None = None,
@@ -67,6 +79,10 @@ class TaskWrapper(Executable):
         for option, value in (("max_cycles", max_cycles), ("max_retries", max_retries)):
             if value is not None and (not isinstance(value, int) or value < (option == "max_cycles")):
                 raise ConfigError(f"{option} of task {task_id}", f"must be a whole number, not {value!r}")
+        if handler is not None and not isinstance(handler, str):
+            raise ConfigError(f"handler of task {task_id}", f"must be the name of a handler, not {handler!r}")
+        if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+            raise ConfigError(f"retry_policy of task {task_id}", f"must be a RetryPolicy, not {retry_policy!r}")
         self.task_id = task_id
         self.function = function
         self.inject_context, self.handler = inject_context, handler or "direct"
@@ -75,7 +91,9 @@ class TaskWrapper(Executable):
         if max_retries is None and retry_policy is not None:
             max_retries = retry_policy.max_retries
         self.max_retries = max_retries
+        #: Arguments that it is called with: those of a bound copy, or all of them while it runs.
         self.bound: dict[str, Any] = {}
+        self.positional: tuple[Any, ...] = ()
         #: Whether the function came from the bytes that a snapshot had of it.
         self.is_from_bytes = False
         self.tracker = Tracker(function)
@@ -87,31 +105,46 @@ class TaskWrapper(Executable):
         return f"TaskWrapper({self.task_id!r})"
 
     def __call__(self, *args: Any, task_id: str | None = None, **kwargs: Any) -> Any:
-        """Call the function; inside a `with workflow(...)`, or with `task_id`, return a copy with bound arguments."""
-        if task_id is None and (CURRENT.get() is None or args):
-            return self.function(*args, **{**self.bound, **kwargs})
-        bound = object.__new__(TaskWrapper)
-        bound.__dict__.update(self.__dict__)
+        """Return a copy with bound arguments; with positional arguments, or without any, call the function.
+
+        Inside a `with workflow(...)` a call without arguments makes a copy, too.
+        """
+        graph = CURRENT.get()
+        if args or (task_id is None and graph is None and not kwargs):
+            return self.run(*args, **kwargs)
+        bound = self._copy(task_id or self._unused_id(graph))
         bound.home = None
         bound.bound = {**self.bound, **kwargs}
-        bound.task_id = task_id or self._unused_id()
-        if (graph := CURRENT.get()) is not None:
+        if graph is not None:
             graph.add(bound)
         return bound
+
+    def called_with(self, positional: Iterable[Any], keywords: Mapping[str, Any]) -> TaskWrapper:
+        """Return a copy whose `run()` calls the function with these arguments."""
+        copy = self._copy(self.task_id)
+        copy.positional, copy.bound = tuple(positional), dict(keywords)
+        return copy
+
+    def _copy(self, task_id: str) -> TaskWrapper:
+        copy = object.__new__(TaskWrapper)
+        copy.__dict__.update(self.__dict__)
+        copy.task_id = task_id
+        return copy
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _referenced, ("" if self.home is None else self.home.name, self.task_id)
 
-    def _unused_id(self) -> str:
-        graph = CURRENT.get()
+    def _unused_id(self, graph: Graph | None) -> str:
+        if graph is None:  # it may come to any workflow, and to one that goes on in another process
+            return f"{self.task_id}_{uuid.uuid4().hex[:8]}"
         number = 1
-        while graph is not None and f"{self.task_id}_{number}" in graph.nodes:
+        while f"{self.task_id}_{number}" in graph.nodes:
             number += 1
         return f"{self.task_id}_{number}"
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function, without any workflow."""
-        return self.function(*args, **{**self.bound, **kwargs})
+        return self.function(*self.positional, *args, **{**self.bound, **kwargs})
 
     @property
     def takes_data(self) -> bool:
@@ -185,7 +218,7 @@ def task(first: Any = None, /, *, id: str | None = None, **options: Any) -> Any:
     Args:
         id: names the task in its workflow; the function's name if it isn't given.
         inject_context: the function's first argument is a `TaskExecutionContext`.
-        handler: name of the handler that calls the function; see `WorkflowEngine.register_handler`.
+        handler: name of the `TaskHandler` that calls the function; see `WorkflowEngine.register_handler`.
         resolve_keyword_args: fill parameters from the channel, by name.
         max_cycles: how often it may run in one session, by `next_iteration`.
         max_retries: how often it is tried again when it fails.
@@ -195,8 +228,8 @@ def task(first: Any = None, /, *, id: str | None = None, **options: Any) -> Any:
         Inside a `with workflow(...)` the task belongs to that workflow at once; elsewhere, when it is connected.
     """
     if callable(first):
-        return TaskWrapper(first, first.__name__, **options)
+        return TaskWrapper(first.__name__, first, **options)
     name = id if id is not None else first
     if name is not None and not isinstance(name, str):
         raise TypeError(f"the id of a task is text, not {type(name).__name__}")
-    return lambda function: TaskWrapper(function, name or function.__name__, **options)
+    return lambda function: TaskWrapper(name or function.__name__, function, **options)
