@@ -169,7 +169,7 @@ class Run:
     def _settle_roots(self) -> None:
         unsettled = [node for node, state in enumerate(self._plan.states) if state in (State.READY, State.WAITING)]
         if unsettled:
-            with self.store.using():
+            with self.store.using(creates=True):
                 self._work(unsettled)
 
     def _work(self, nodes: Sequence[int]) -> None:
@@ -600,10 +600,19 @@ class Run:
             self._compute_again([node])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
 
+    def rows_of_roots(self) -> set[tuple[str, str]]:
+        """Return task and row of what was asked for, where that is stored and settled."""
+        found = set()
+        for node in self._graph.roots:
+            instance = self._graph.instances[node]
+            if instance.task.is_stored and self._plan.versions[node] is not None:
+                found.add((instance.task.name, row_of(instance.key, self._plan.edition(node))))
+        return found
+
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             self._plan.gone(node)
-        with self.store.using():
+        with self.store.using(creates=True):
             self._work(nodes)
         for error in self.outcome.failures.values():
             raise error

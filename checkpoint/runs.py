@@ -25,6 +25,7 @@ from checkpoint.markup import card, table
 from checkpoint.observe.leaving import given_path, left_behind
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
+from checkpoint.room import keep_below
 from checkpoint.store import Store, current_store, open_store, store_at
 from checkpoint.worker import is_inside_runner
 
@@ -147,7 +148,7 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
         if error is None:
             found = {root: run.value_of(root) for root in roots}
             values = with_values(instances, found.__getitem__)
-        return RunReport(
+        report: RunReport[Any] = RunReport(
             outcome.counts,
             outcome.seconds,
             outcome.failures,
@@ -156,6 +157,10 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
             values,
             error,
         )
+    max_size = store.settings.max_size
+    if max_size is not None and report.computed:
+        keep_below(store, max_size, run.rows_of_roots())
+    return report
 
 
 def run_values(instances: Any, options: Mapping[str, Any]) -> Any:

@@ -410,8 +410,8 @@ class Task(Generic[P, R]):
         from checkpoint.store import current_store
         from checkpoint.version import key_of
 
-        keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
-        return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
+        kept = (key_of(row) for row, entry in current_store().scan(self.name) if not entry.is_collected)
+        return frame_of([TaskInstance(self, key, None) for key in dict.fromkeys(kept)], names=self._signature.names)
 
     def _repr_html_(self) -> str:
         from checkpoint import texts

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import victims
 
 import checkpoint
-from checkpoint import codec
+from checkpoint import codec, collect, open_store
 from checkpoint.store.disk import DiskStore
 
 WAIT_S = 120
@@ -40,7 +40,9 @@ KINDS = ["serial", "threads", "processes"]
 SHAPES = list(victims.SHAPES)
 PACKINGS = ["plain", "packed"]
 
-_KNOWN = re.compile(r"checkpoint/[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?)")
+_KNOWN = re.compile(
+    r"checkpoint/(\.claims|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
+)
 _VALUE = re.compile(r".*\.val(\.tmp)?")
 
 Rows = dict[tuple[str, str], bytes]
@@ -210,7 +212,10 @@ class KillLoop:
         return found
 
     def settle(self) -> None:
-        """Let it finish undisturbed: the same value, only the rest computed; then begin with nothing again."""
+        """Let it finish undisturbed: the same value, only the rest computed; what kills left behind can be collected.
+
+        The next round begins with nothing.
+        """
         self.round += 1
         kept, _ = self.inspect("killed")
         value, computed, hit = self.finish(self.start("killed"))
@@ -219,6 +224,9 @@ class KillLoop:
         assert (set(), computed) == (mine & _calls(kept), len(mine))
         rows, _ = self.inspect("killed")
         assert self.expected == rows
+        with open_store(self.folder / "killed"):
+            collect(apply=True)
+        assert (self.expected, 0) == self.inspect("killed")
         assert (self.value, 0, len(self.expected)) == self.finish(self.start("killed"))
         self.counts["settled"] += 1
         shutil.rmtree(self.folder / "killed")

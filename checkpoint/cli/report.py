@@ -32,10 +32,10 @@ _file = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option("--trace", type=_file, help="Also write a trace for Perfetto to this file.")
 @click.pass_context
 def show_report(context: click.Context, lists: bool, number: int, output: Path, trace: Path | None) -> None:
-    """Write a page on the last run: graph, timeline, what took long, what failed.
+    """Write a page on the last run, or on an earlier one.
 
-    The page is one file that loads nothing. On record are the last 20 runs on a store that computed something and
-    took a second or more, or were asked for a report.
+    It shows the graph, the timeline, what took long and what failed, in one file that loads nothing. On record are
+    the last 20 runs on a store that computed something and took a second or more, or were asked for a report.
 
     \b
     Examples:

@@ -241,7 +241,7 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        allows_pickle, is_durable, signer = self.settings
+        allows_pickle, is_durable, signer, _ = self.settings
         return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
 
     # --- connections ---
@@ -267,10 +267,7 @@ class DiskStore:
                 return cache
             path = self._path(task)
             with self._explained(path):
-                if self.settings.is_durable:
-                    make_folder(path)
-                for folder in (self.url, self._folder, path):
-                    os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
                 os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
                 found = check_format(path, database)
@@ -284,6 +281,13 @@ class DiskStore:
                     migrate(database)
             self._caches[task] = cache
             return cache
+
+    def _make(self, *folders: str) -> None:
+        """Make folders for this user alone, each in the one before."""
+        if self.settings.is_durable:
+            make_folder(folders[-1])
+        for folder in folders:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
 
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
@@ -559,8 +563,11 @@ class DiskStore:
         """Return a number that is another one after results were committed that had been claimed."""
         return changes_at(os.path.join(self._folder, ".claims"))
 
-    def using(self) -> contextlib.AbstractContextManager[None]:
+    def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
         """Return a block in which nothing is collected here."""
+        if creates and not os.path.isdir(self._folder):
+            with contextlib.suppress(OSError):  # an error for who needs it
+                self._make(self.url, self._folder)
         return using(self._folder)
 
     def close(self) -> None:
