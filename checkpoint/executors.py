@@ -22,15 +22,15 @@ import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
 from checkpoint.checks import flag, function, whole
+from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.store.signature import key_given
-from checkpoint.worker import Job
+from checkpoint.worker import Job, Made
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
 
@@ -274,11 +274,12 @@ class _LocalWorkers:
         # A run inside of a runner shares the writer of that, and its claims.
         self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
         self._store = WriteBehind(store) if self._is_writer else store
+        self._made: dict[Instance, Made] | None = {} if isinstance(executor, SerialExecutor) else None
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
             return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
-        work = functools.partial(worker.work, should_stop=self._stop.is_set)
+        work = functools.partial(worker.work, should_stop=self._stop.is_set, made=self._made)
         return self._submit(self._executor, work, self._store, jobs, current_policy())
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
@@ -298,6 +299,11 @@ class _LocalWorkers:
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
             self._store.close() if self._is_writer else self._store.note_inner_run()
+
+
+def _touch(path: str) -> None:
+    with open(path, "wb"):
+        pass
 
 
 @final
@@ -324,7 +330,7 @@ class _ForeignProcesses:
         return contextlib.nullcontext()
 
     def stop(self) -> None:
-        Path(self._stop_file).touch()
+        _touch(self._stop_file)
 
     def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
@@ -372,7 +378,7 @@ class _OwnProcesses:
         return contextlib.nullcontext()
 
     def stop(self) -> None:
-        Path(self._stop_file).touch()
+        _touch(self._stop_file)
 
     def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)
