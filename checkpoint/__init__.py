@@ -30,7 +30,6 @@ from checkpoint.errors import (
     UnseenCodeWarning,
     UnstorableError,
 )
-from checkpoint.executors import ExecutorTraits
 from checkpoint.files import File
 from checkpoint.forecasts import Forecast
 from checkpoint.keys import register
@@ -39,6 +38,7 @@ from checkpoint.reasons import Cue, Reason
 from checkpoint.runs import RunReport
 from checkpoint.store import open_store
 from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
+from checkpoint.traits import ExecutorTraits
 from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"

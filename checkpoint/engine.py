@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
@@ -32,11 +32,12 @@ from checkpoint.errors import (
     TaskTimeoutError,
 )
 from checkpoint.events import Event, EventKind, Observer, TaskCount
-from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
+from checkpoint.executors import Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.plan import State
 from checkpoint.store import Store
 from checkpoint.survey import survey
+from checkpoint.traits import ExecutorTraits, Submits
 from checkpoint.values import load
 from checkpoint.version import row_of
 from checkpoint.worker import Job, Kind, Report
@@ -61,7 +62,7 @@ _MOST_REPEATS = 10
 class Options(NamedTuple):
     """How to run; the meaning of each is told at `checkpoint.run`."""
 
-    executor: Executor | str | None = None
+    executor: Submits | str | None = None
     max_workers: int | None = None
     stops_on_error: bool = True
     pools: Mapping[str, int] = _NONE
@@ -88,6 +89,8 @@ class _Batch(NamedTuple):
     #: Tasks that are sent along by value.
     tasks: list[Any]
     submitted: float
+    #: Nothing else ran meanwhile, so its loss is its own doing.
+    is_alone: bool
 
 
 @final
@@ -161,6 +164,9 @@ class Run:
         if executor is None and any(self._graph.instances[node].task.timeout for node in nodes):
             executor = "processes"  # nothing can be stopped in this thread
         self._workers = open_workers(executor, options.max_workers, self.store, most=len(nodes), traits=options.traits)
+        for pool, size in self._workers.traits.pools.items():
+            if pool not in options.pools:
+                self._plan.resize(f"pool {pool}", size)
         is_killed = True
         try:
             with self._gentle_interrupts():
@@ -227,7 +233,7 @@ class Run:
         assert workers is not None
         if self._suspects:  # alone, so that the one which ends its worker is known
             if not self._batches and not self._is_stopping:
-                self._submit([self._suspects.popleft()], [])
+                self._submit([self._suspects.popleft()], [], is_alone=True)
             return
         while not self._is_stopping and self._has_room(workers):
             budget = max(_BATCH_SECONDS / 4, min(_BATCH_SECONDS, self._ready_seconds() / (2 * workers.count)))
@@ -254,11 +260,11 @@ class Run:
     def _ready_seconds(self) -> float:
         return self._plan.ready_count * (_OVERHEAD_SECONDS + max(self._seconds_per_task.values(), default=0.0))
 
-    def _submit(self, nodes: list[int], tasks: list[Any]) -> None:
+    def _submit(self, nodes: list[int], tasks: list[Any], *, is_alone: bool = False) -> None:
         assert self._workers is not None
         number = self._batch_number
         self._batch_number += 1
-        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
+        self._batches[number] = _Batch(nodes, tasks, time.monotonic(), is_alone)
         for node in nodes:
             self._tell(EventKind.STARTED, node)
         jobs = [
@@ -303,9 +309,9 @@ class Run:
         if isinstance(error, CheckpointError):
             raise error
         if error is not None or future.cancelled():
-            self._lost({number: batch}, error)
+            self._lost_batch(number, batch, error)
             return
-        reports = [Report(*report) for report in future.result()]
+        reports = self._receive(number, future)
         if reports[0].kind == Kind.UNKNOWN:
             self._send_along(batch, reports[0])
             return
@@ -313,6 +319,10 @@ class Run:
             reports = [reports[0]] * len(batch.nodes)  # the whole batch could not be begun
         for node, report in zip(batch.nodes, reports, strict=True):
             self._handle(node, report)
+
+    def _receive(self, number: int, future: Future[Any]) -> list[Report]:
+        assert self._workers is not None
+        return self._workers.receive(number, future.result())
 
     def _next_completion(self) -> tuple[int, Future[Any]] | None:
         while True:
@@ -329,7 +339,7 @@ class Run:
         self._sent_tasks[token] = task
         for node in batch.nodes:
             self._tell(EventKind.REQUEUED, node)
-        self._submit(batch.nodes, list(self._sent_tasks.values()))
+        self._submit(batch.nodes, list(self._sent_tasks.values()), is_alone=batch.is_alone)
 
     def _handle(self, node: int, report: Report) -> None:
         kind = Kind(report.kind)
@@ -431,6 +441,26 @@ class Run:
 
     # --- lost workers ---
 
+    def _lost_batch(self, number: int, batch: _Batch, error: BaseException | None) -> None:
+        """A batch did not come back: find out how much was lost with it."""
+        assert self._workers is not None
+        traits = self._workers.traits
+        if traits.loss == "executor" or isinstance(error, BrokenExecutor):
+            self._lost({number: batch}, error)
+            return
+        self._workers.forget(number)
+        if error is None:
+            for node in batch.nodes:
+                self._repeat(node, "its executor cancelled it again and again")
+            return
+        is_known = batch.is_alone or (traits.loss == "call" and len(batch.nodes) == 1)
+        for node in batch.nodes:
+            if is_known:
+                reason = f"{type(error).__name__}: {error}"
+                self._charge(node, reason, time.monotonic() - batch.submitted, traits.attempts)
+            else:
+                self._suspect(node)
+
     def _lost(self, batches: dict[int, _Batch], error: BaseException | None) -> None:
         """A worker died and took its executor along: rebuild it, and find out which instance did it."""
         assert self._workers is not None
@@ -445,8 +475,8 @@ class Run:
             if future.cancelled() or future.exception() is not None:
                 batches[number] = batch
             else:
-                for node, report in zip(batch.nodes, future.result(), strict=False):
-                    self._handle(node, Report(*report))
+                for node, report in zip(batch.nodes, self._receive(number, future), strict=False):
+                    self._handle(node, report)
         if not self._workers.rebuild():
             culprits = [node for batch in batches.values() for node in batch.nodes]
             call = ", ".join(repr(self._graph.instances[node]) for node in culprits[:4])
@@ -472,9 +502,9 @@ class Run:
                 else:
                     self._suspect(node)
 
-    def _charge(self, node: int, reason: str, seconds: float) -> None:
+    def _charge(self, node: int, reason: str, seconds: float, attempts: int = 1) -> None:
         instance = self._graph.instances[node]
-        self._lost_attempts[node] += 1
+        self._lost_attempts[node] += attempts
         limit = instance.task.timeout
         if limit is not None and seconds > limit:
             self._give_up(node, TaskTimeoutError(repr(instance), limit), EventKind.TIMED_OUT)

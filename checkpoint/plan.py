@@ -148,6 +148,13 @@ class Plan:
             default=None,
         )
 
+    def resize(self, limit: str, size: int) -> None:
+        """Let another number of those that count against a limit run at once. Only while nothing runs."""
+        if self.running_count:
+            raise ValueError(f"{self.running_count} nodes are running")
+        if limit in self._free:
+            self._free[limit] = size
+
     def upcoming(self) -> int | None:
         """Return the node that `take` would give first."""
         found = self._first()

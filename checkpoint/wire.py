@@ -5,7 +5,7 @@ To a worker: names of tasks, and arguments. A task that the other process cannot
 
 Must not know: graphs, plans, which executor carries it.
 
-Next: executors.py
+Next: remote.py
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from checkpoint.policy import Policy, current_policy
 from checkpoint.store import Store
 from checkpoint.worker import Failure, Job, Kind, Report, work
 
-__all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve"]
+__all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve", "stopped_runs"]
 
 
 class TaskReference(NamedTuple):
@@ -42,6 +42,8 @@ class TaskReference(NamedTuple):
 #: The tasks of this process by token.
 known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _received_tasks: list[Any] = []
+#: Runs, by their stop file, that this process was told to stop.
+stopped_runs: set[str] = set()
 
 
 def resolve(reference: TaskReference) -> Any:
@@ -65,7 +67,7 @@ def resolve(reference: TaskReference) -> Any:
     raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
 
 
-def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
+def pack(jobs: Sequence[Job], store: Store | None, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
     """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for.
 
     Once the stop file exists, jobs that have not begun are not begun (where the worker can see it).
@@ -106,13 +108,17 @@ def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
     _received_tasks.extend(task for task, _, _ in new)
 
 
-def serve(payload: bytes) -> list[tuple[Any, ...]]:
-    """Compute the jobs of another process; the one function that is ever submitted to its executor.
+def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
+    """Compute the jobs of another process; the one function that is submitted to process pools of ours.
+
+    Args:
+        payload: what `pack` made.
+        store: instead of the one that was packed.
 
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with process.busy():
-        store, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        packed_store, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
         try:
             _receive(tasks)
             jobs = [
@@ -124,7 +130,7 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
             return [tuple(Report(Kind.FAILED, failure=Failure.of(error, is_local=False)))]
         try:
             stop, mark = functools.partial(_should_stop, stop_file), functools.partial(process.mark, batch)
-            reports = work(store, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
+            reports = work(store or packed_store, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
         except StoreError as error:
             reports = [Report(Kind.FAILED, failure=Failure.of(error, is_local=False))]
         process.mark_idle()
@@ -132,4 +138,4 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
 
 
 def _should_stop(stop_file: str) -> bool:
-    return os.path.exists(stop_file) or process.is_orphan()
+    return stop_file in stopped_runs or os.path.exists(stop_file) or process.is_orphan()

@@ -15,8 +15,20 @@ from typing import Self, cast, final
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
+from checkpoint.store.parcel import Parcel
 
-__all__ = ["Entry", "Epoch", "Record", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
+__all__ = [
+    "Entry",
+    "Epoch",
+    "Parcel",
+    "Record",
+    "Store",
+    "Write",
+    "WriteBehind",
+    "current_store",
+    "open_store",
+    "store_at",
+]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
 _default_roots: dict[str, str] = {}
