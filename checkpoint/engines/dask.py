@@ -10,6 +10,7 @@ Next: engines/ray.py
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -34,11 +35,9 @@ logger = logging.getLogger("checkpoint")
 
 def is_of_dask(executor: object) -> bool:
     """Tell whether this is a Client, what its `get_executor` gives, or a cluster."""
-    from distributed import Client
-    from distributed.cfexecutor import ClientExecutor
-    from distributed.deploy.cluster import Cluster
-
-    return isinstance(executor, (Client, ClientExecutor, Cluster))
+    distributed: Any = importlib.import_module("distributed")
+    kinds = (distributed.Client, distributed.cfexecutor.ClientExecutor, distributed.deploy.cluster.Cluster)
+    return isinstance(executor, kinds)
 
 
 def connect_dask(executor: object, max_workers: int | None) -> Connection:
@@ -49,8 +48,7 @@ def connect_dask(executor: object, max_workers: int | None) -> Connection:
         TaskLostError: workers or scheduler have another Python, another version of this package, or none.
     """
     try:
-        import dask
-        import distributed
+        distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
         raise ImportError("executor='dask' needs the package distributed: pip install checkpoint-tool[dask]") from error
     client, close = _client_of(distributed, executor, max_workers)
@@ -70,7 +68,7 @@ def connect_dask(executor: object, max_workers: int | None) -> Connection:
         workers=_Threads(client),
         submit=_submit,
         loss="neighbours",
-        attempts=1 + int(dask.config.get("distributed.scheduler.allowed-failures")),
+        attempts=1 + int(importlib.import_module("dask").config.get("distributed.scheduler.allowed-failures")),
         pools={name: max(1, int(amount)) for name, amount in resources.items()},
         keywords={name: {"resources": {name: 1}} for name in resources},
         stop=lambda run: _tell_all(client, remote.stop, run),
@@ -78,7 +76,7 @@ def connect_dask(executor: object, max_workers: int | None) -> Connection:
     return Connection(client.get_executor(pure=False, retries=0), traits, close)
 
 
-def _client_of(distributed: Any, executor: object, max_workers: int | None) -> tuple[Any, Callable[[], None]]:
+def _client_of(distributed: Any, executor: Any, max_workers: int | None) -> tuple[Any, Callable[[], None]]:
     """Return a client, and what closes what was made for it."""
     if isinstance(executor, distributed.Client):
         return executor, _nothing

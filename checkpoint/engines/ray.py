@@ -7,6 +7,7 @@ Next: foreign.py
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ def connect_ray(address: str | None, max_workers: int | None) -> Connection:
         ImportError: ray is not installed; ConnectionError: nobody answers at the address.
     """
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise ImportError("executor='ray' needs the package ray: pip install checkpoint-tool[ray]") from error
     close: Callable[[], None] = _nothing
@@ -32,10 +33,9 @@ def connect_ray(address: str | None, max_workers: int | None) -> Connection:
         ray.init(address, num_cpus=max_workers if address is None else None, include_dashboard=False,
                  log_to_driver=False, logging_level=logging.WARNING)  # fmt: skip
         close = ray.shutdown
-    cluster_resources: Callable[[], dict[str, float]] = ray.cluster_resources
-    resources = cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()
     traits = ExecutorTraits(
-        workers=lambda: max(1, int(cluster_resources().get("CPU", 1))),
+        workers=lambda: max(1, int(ray.cluster_resources().get("CPU", 1))),
         loss="call",
         pools={name.lower(): max(1, int(amount)) for name, amount in resources.items() if _is_pool(name)},
         keywords={
