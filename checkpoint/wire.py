@@ -1,7 +1,8 @@
 """Wire: what travels between processes.
 
 To a worker: names of tasks, and arguments. A task that the other process cannot import in the same form is asked for
-(`Kind.UNKNOWN`) and then sent along as dill bytes, once per process. Back: one plain tuple for each job.
+(`Kind.UNKNOWN`) and then sent along as dill bytes, with the project's
+modules, once per process. Back: one plain tuple for each job.
 
 Must not know: graphs, plans, which executor carries it.
 
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple
 from checkpoint import codec, functions, process
 from checkpoint.errors import StoreError, UnknownTaskError
 from checkpoint.policy import Policy, current_policy
+from checkpoint.sources import Source, install, sources_of
 from checkpoint.store import Store
 from checkpoint.worker import Failure, Job, Kind, Report, work
 
@@ -76,7 +78,8 @@ def pack(jobs: Sequence[Job], store: Store | None, tasks: Sequence[Any], batch: 
     pickler = _JobPickler(file, 5)
     pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
-    return pickle.dumps((store, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
+    modules = {name: tuple(source) for name, source in sources_of(task.reference.module for task in tasks).items()}
+    return pickle.dumps((store, tuple(current_policy()), modules, by_value, file.getvalue(), batch, stop_file), 5)
 
 
 class _JobPickler(codec.Pickler):
@@ -118,8 +121,9 @@ def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with process.busy():
-        packed_store, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        packed_store, policy, modules, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
         try:
+            install({name: Source(*source) for name, source in modules.items()})
             _receive(tasks)
             jobs = [
                 Job(task.restore(key, values), editions) for task, key, values, editions in pickle.loads(packed_jobs)
