@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-KINDS = ["serial", "threads", "processes", "async", "user threads", "fork", "forkserver", "spawn", "loky",
-         "dask client", "dask cluster", "dask parent"]  # fmt: skip
+KINDS = ["serial", "threads", "async", "user threads", "fork", "forkserver", "spawn", "loky", "dask"]
 ENGINES = ["ray", "executorlib"]
 
 
@@ -67,9 +66,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "forkserver": lambda: pool("forkserver"),
     "spawn": lambda: pool("spawn"),
     "loky": loky_pool,
-    "dask client": dask_client,
-    "dask cluster": dask_cluster,
-    "dask parent": dask_client,
+    "dask": dask_client,
     "ray": ray_of_two,
     "executorlib": executorlib_of_two,
 }

@@ -8,14 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conformance.engines import ENGINES, KINDS, MAKERS
+from conformance.engines import ENGINES, KINDS, MAKERS, dask_cluster
 
-from checkpoint import ExecutorTraits
 from checkpoint.testing import EXECUTOR_CHECKS, KILLING_CHECKS, Subject, check_executor
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # engines warn of much that is theirs
 
-KILLABLE = ["processes", "fork", "spawn", "loky", "dask client"]
+KILLABLE = ["processes", "fork", "spawn", "loky", "dask"]
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +31,7 @@ def pools() -> Iterator[dict[str, Any]]:
 
 
 def subject_of(kind: str, pools: dict[str, Any]) -> Subject:
-    traits = ExecutorTraits(via="parent") if kind == "dask parent" else None
-    return Subject(pools[kind], traits, max_workers=2)
+    return Subject(pools[kind], max_workers=2)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.engines) for kind in ENGINES)])
@@ -55,6 +53,13 @@ def test_check_executor_names_what_passed() -> None:
     """An executor that behaves passes every check."""
     with ThreadPoolExecutor(2) as pool:
         assert [*EXECUTOR_CHECKS, *KILLING_CHECKS] == check_executor(pool)
+
+
+def test_a_cluster_of_dask_is_an_executor() -> None:
+    """A LocalCluster, as any other cluster object of Dask, takes the place of a Client."""
+    with dask_cluster() as cluster:
+        EXECUTOR_CHECKS["same_values"](Subject(cluster))
+        assert "running" == cluster.status.name
 
 
 class Forgetful(ThreadPoolExecutor):
