@@ -4,8 +4,10 @@ Start at `task`, `requires` and `memo`; `run` computes. The last line of each fi
 best read next; errors.py is the first.
 """
 
+from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BundleError,
     BusyFlowError,
     ChangedFlowError,
     CheckpointError,
@@ -32,6 +34,7 @@ from checkpoint.errors import (
 )
 from checkpoint.files import File
 from checkpoint.forecasts import Forecast
+from checkpoint.frames import to_frame
 from checkpoint.keys import register
 from checkpoint.lineage import Lineage
 from checkpoint.reasons import Cue, Reason
@@ -44,11 +47,14 @@ from checkpoint.worker import task_directory
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "BusyFlowError",
     "CachedCall",
     "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
+    "Collected",
+    "Collection",
     "Cue",
     "CycleError",
     "DamagedEntryError",
@@ -63,6 +69,8 @@ __all__ = [
     "Lineage",
     "MutatedInputError",
     "NotCachedError",
+    "Problem",
+    "ProblemKind",
     "Reason",
     "RunReport",
     "StoreError",
@@ -77,6 +85,8 @@ __all__ = [
     "UnsavableError",
     "UnseenCodeWarning",
     "UnstorableError",
+    "Verification",
+    "collect",
     "forecast",
     "memo",
     "open_store",
@@ -87,4 +97,6 @@ __all__ = [
     "run_report",
     "task",
     "task_directory",
+    "to_frame",
+    "verify",
 ]

@@ -849,14 +849,6 @@ def test_entries_tell_arguments_and_cost() -> None:
     assert all(call.seconds >= 0 and call.size > 0 and call.stored_at > 0 for call in found)
 
 
-def test_entries_as_a_data_frame() -> None:
-    """`to_frame()` has a column per argument and a row per kept call."""
-    run([square(i) for i in range(3)], executor="serial")
-    frame = square.to_frame()
-    assert list(frame.columns) == ["x", "stored_at", "seconds", "size"]
-    assert list(frame["x"]) == [0, 1, 2]
-
-
 def test_plan_tells_what_would_run_and_runs_nothing() -> None:
     """`plan()` names what is missing, what is stale, and what depends on these."""
     assert (len(choose(6, 3).plan().compute), len(choose(6, 3).plan().maybe)) == (6, 9)

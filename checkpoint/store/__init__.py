@@ -10,18 +10,20 @@ from __future__ import annotations
 import os
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Self, cast, final
+from typing import Literal, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 from checkpoint.store.parcel import Parcel
+from checkpoint.store.settings import Settings
 
 __all__ = [
     "Entry",
     "Epoch",
     "Parcel",
     "Record",
+    "Settings",
     "Store",
     "Write",
     "WriteBehind",
@@ -34,8 +36,10 @@ _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None
 _default_roots: dict[str, str] = {}
 
 
-def store_at(url: str | os.PathLike[str] | Store) -> Store:
+def store_at(url: str | os.PathLike[str] | Store, settings: Settings | None = None) -> Store:
     """Return the store at a path or `file:` URL, the same object each time; a store is returned as it is.
+
+    Without settings these are as the environment says.
 
     Creates nothing.
 
@@ -54,8 +58,9 @@ def store_at(url: str | os.PathLike[str] | Store) -> Store:
     if found and scheme == "file":
         text = rest
     elif found:
-        raise ValueError(f"store {text!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
-    return disk_store(os.path.abspath(os.path.expanduser(text)))
+        shown = f"{scheme}://{rest.rpartition('@')[2]}"  # no password in an error
+        raise ValueError(f"store {shown!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
+    return disk_store(os.path.abspath(os.path.expanduser(text)), Settings.of() if settings is None else settings)
 
 
 def current_store() -> Store:
@@ -79,13 +84,29 @@ class open_store:  # used like the function `open`
 
     Args:
         url: a folder (created when the first result is stored), a `file:` URL or a store.
+        allow_pickle: False keeps pickles from being written and read: tasks then need `codec="json"` or a codec of
+            their own. None is as `$CP_ALLOW_PICKLE` says, else True.
+        durability: "process": a commit outlives the death of every process; "power": a power failure, too, which
+            costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process".
+
+    Raises:
+        TypeError, ValueError: something of these cannot be.
 
     Notes:
-        Holds for the current thread or asyncio task, and for the runs started there.
+        Holds for the current thread or asyncio task, and for the runs started there. `$CP_CACHE_KEY`, if it is set,
+        signs what is written, and what is not signed with it is refused.
     """
 
-    def __init__(self, url: str | os.PathLike[str] | Store) -> None:
-        self.store = store_at(url)
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | Store,
+        *,
+        allow_pickle: bool | None = None,
+        durability: Literal["process", "power"] | None = None,
+    ) -> None:
+        self.store = store_at(url, Settings.of(allow_pickle, durability))
+        if self.store is url and (allow_pickle, durability) != (None, None):
+            raise TypeError("open_store(allow_pickle=..., durability=...) goes with a folder; this store is open")
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:
