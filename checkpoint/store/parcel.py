@@ -10,16 +10,19 @@ Next: files.py
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, final
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
+from checkpoint.store.settings import Settings
 
 __all__ = ["Parcel"]
 
@@ -35,7 +38,9 @@ class Parcel:
 
     url = "parcel:"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        #: Values are as the real store wants them; who signs is there.
+        self.settings = Settings(settings.allows_pickle)
         self._rows: dict[tuple[str, str], tuple[Entry, bytes]] = {}
         self._epochs: dict[tuple[str, str], Epoch] = {}
         self._writes: dict[str, list[Write]] = {}
@@ -52,7 +57,7 @@ class Parcel:
         Raises:
             StoreError: values are too large, or files belong to one.
         """
-        parcel = cls()
+        parcel = cls(store.settings)
         for task, row in rows:
             found = store.read(task, row) if (task, row) not in parcel._rows else None
             if found is not None:
@@ -166,6 +171,10 @@ class Parcel:
         import xxhash
 
         return Path(self._folder, xxhash.xxh3_128_hexdigest(f"{task}\n{row}".encode("utf-8", "surrogatepass")))
+
+    def using(self) -> AbstractContextManager[None]:
+        """Return a block: nothing is ever collected here."""
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """Keep everything: there is nothing open."""
