@@ -1,4 +1,4 @@
-"""Dask: what a run costs on a cluster, per task, beside a plain `Client.map` of the same functions that keeps nothing."""
+"""Dask: what a run costs on a cluster, per task, beside a plain `Client.map` of the same functions, kept nowhere."""
 
 from __future__ import annotations
 
