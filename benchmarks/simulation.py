@@ -6,6 +6,7 @@ stop. Nothing is computed and nothing stored; what came of each call is counted.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import queue
 import random
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import xxhash
 
@@ -141,22 +143,18 @@ class SimulatedWorkers:
         return False
 
     def waiting(self) -> Any:
-        import contextlib
-
         return contextlib.nullcontext()
 
     def close(self, *, kill: bool = False) -> None:
         pass
 
 
-def simulated(
-    roots: Sequence[Instance], store: Any, workers: SimulatedWorkers, monkeypatch: Any, **options: Any
-) -> Outcome:
-    """Run instances on simulated workers; with stops_on_error=False unless given."""
-    monkeypatch.setattr("checkpoint.engine.open_workers", lambda *args, **named: workers)
+def simulated(roots: Sequence[Instance], store: Any, workers: SimulatedWorkers, **options: Any) -> Outcome:
+    """Run instances on simulated workers; all that doesn't depend on failures unless told otherwise."""
     run = Run(roots, store, Options(executor="threads", **{"stops_on_error": False, **options}))
     run._completions = VirtualQueue(workers.pass_time)  # type: ignore[assignment]
-    return run.execute()
+    with mock.patch("checkpoint.engine.open_workers", lambda *args, **named: workers):
+        return run.execute()
 
 
 def layers(make: Callable[..., Instance], widths: Sequence[int], seed: int) -> Iterator[Instance]:
