@@ -1,4 +1,4 @@
-"""Scale: what the driver costs per instance, simulated up to 10,000 workers, and measured on processes of this computer.
+"""Scale: what the driver costs per instance, simulated up to 10,000 workers, and measured on processes here.
 
 `python -m benchmarks.scale [--instances N] [--workers N] [--measure]`
 """

@@ -153,7 +153,7 @@ def simulated(roots: Sequence[Instance], store: Any, workers: SimulatedWorkers, 
     """Run instances on simulated workers; all that doesn't depend on failures unless told otherwise."""
     run = Run(roots, store, Options(executor="threads", **{"stops_on_error": False, **options}))
     run._completions = VirtualQueue(workers.pass_time)  # type: ignore[assignment]
-    with mock.patch("checkpoint.engine.open_workers", lambda *args, **named: workers):
+    with mock.patch("checkpoint.engine.open_workers", return_value=workers):
         return run.execute()
 
 

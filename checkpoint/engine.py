@@ -459,6 +459,9 @@ class Run:
             if is_known:
                 reason = f"{type(error).__name__}: {error}"
                 self._charge(node, reason, time.monotonic() - batch.submitted, traits.attempts)
+            elif traits.attempts == 1 and not self._lost_attempts[node]:
+                self._lost_attempts[node] += 1
+                self._requeue(node)  # as a rule it was not its doing, and to run alone holds up everything else
             else:
                 self._suspect(node)
 
