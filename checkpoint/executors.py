@@ -19,7 +19,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Protocol, final
@@ -83,12 +83,16 @@ class Workers(Protocol):
         """Expect nothing any more of a batch that was lost."""
         ...
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which the run waits for others, while nothing they may wait for is held back here."""
+        ...
+
     def stop(self) -> None:
         """Let no job begin any more, of the batches that were submitted."""
         ...
 
-    def begun(self) -> set[tuple[int, int]] | None:
-        """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
+        """Return (batch, position) of begun, unfinished jobs -> the place; None where that can't be known."""
         ...
 
     def rebuild(self) -> bool:
@@ -254,7 +258,9 @@ class _LocalWorkers:
         self._executor, self._submit, self._is_ours = executor, traits.submit or _submit, is_ours
         self._stop = threading.Event()
         # One writer alone may gather results of several batches; several writers see each other's through the store.
-        self._store = WriteBehind(store) if isinstance(executor, SerialExecutor) else store
+        # A run inside of a runner shares the writer of that, and its claims.
+        self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
+        self._store = WriteBehind(store) if self._is_writer else store
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
@@ -270,10 +276,13 @@ class _LocalWorkers:
     def forget(self, batch: int) -> None:
         pass
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return self._store.waiting() if isinstance(self._store, WriteBehind) else contextlib.nullcontext()
+
     def stop(self) -> None:
         self._stop.set()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -283,7 +292,7 @@ class _LocalWorkers:
         if self._is_ours and isinstance(self._executor, Executor):
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
-            self._store.flush()
+            self._store.close() if self._is_writer else self._store.note_inner_run()
 
 
 @final
@@ -325,10 +334,13 @@ class _OwnProcesses:
     def forget(self, batch: int) -> None:
         pass
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)
 
     def rebuild(self) -> bool:

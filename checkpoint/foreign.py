@@ -15,7 +15,7 @@ import logging
 import os
 import pickle
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, final
@@ -154,7 +154,11 @@ class ForeignProcesses:
         if self.traits.stop is not None:
             self.traits.stop(self._stop_file)
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block: nothing is held back here."""
+        return contextlib.nullcontext()
+
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         """Return None: it can't be known."""
         return None
 

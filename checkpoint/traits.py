@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, final
 
+from checkpoint.checks import flag, function, whole
+
 __all__ = ["Connection", "ExecutorTraits", "Submits", "traits_of"]
 
 
@@ -53,6 +55,14 @@ class ExecutorTraits:
     keywords: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     stop: Callable[[str], object] | None = None
     via: Literal["worker", "parent"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and not callable(self.workers):
+            whole(self.workers, "workers of ExecutorTraits", 1)
+        flag(self.is_local, "is_local of ExecutorTraits")
+        for name in ("submit", "stop"):
+            if getattr(self, name) is not None:
+                function(getattr(self, name), f"{name} of ExecutorTraits")
 
     def overridden(self, given: ExecutorTraits | None) -> ExecutorTraits:
         """Return these traits with what was given in their place."""

@@ -76,7 +76,7 @@ def pack(jobs: Sequence[Job], store: Store | None, tasks: Sequence[Any], batch: 
     """
     file = io.BytesIO()
     pickler = _JobPickler(file, 5)
-    pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions) for job in jobs])
+    pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions, *job[3:]) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
     modules = {name: tuple(source) for name, source in sources_of(task.reference.module for task in tasks).items()}
     return pickle.dumps((store, tuple(current_policy()), modules, by_value, file.getvalue(), batch, stop_file), 5)
@@ -126,7 +126,8 @@ def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
             install({name: Source(*source) for name, source in modules.items()})
             _receive(tasks)
             jobs = [
-                Job(task.restore(key, values), editions) for task, key, values, editions in pickle.loads(packed_jobs)
+                Job(task.restore(key, values), editions, None, *rest)
+                for task, key, values, editions, *rest in pickle.loads(packed_jobs)
             ]
         except UnknownTaskError as unknown:
             return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]

@@ -178,7 +178,7 @@ def test_arguments_of_the_users_own_classes_are_shown_without_them(shapes: Any) 
         (["clear", "square", "x=3"], 1, "no call of 'square' is stored that meets all filters\n"),
         (["export", "a.zip", "square", "x=3"], 1, "no call of 'square' is stored that meets all filters\n"),
         (["export", "no/a.zip", "square"], 1, "Error: Could not open file 'no/a.zip': No such file or directory\n"),
-        (["graph", "square", "x=3"], 1, "no call of 'square' is stored\n"),
+        (["graph", "square", "x=3"], 1, "no call of 'square' is stored that meets all filters\n"),
         (["graph", "square", "-o", "no/a.svg"], 1, "Error: Could not open file 'no/a.svg': No such file or directory"),
     ],
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -20,7 +21,7 @@ from checkpoint.filters import Filter, matching
 from checkpoint.inventory import StoredCall, calls, calls_at, task_named
 from checkpoint.store import current_store
 
-__all__ = ["Unusable", "chosen", "completed_tasks", "one_of", "store_problems_told"]
+__all__ = ["Unusable", "chosen", "completed_tasks", "end_without_calls", "one_of", "store_problems_told"]
 
 
 class Unusable(click.ClickException):
@@ -52,6 +53,12 @@ def chosen(text: str, filters: Sequence[str]) -> list[StoredCall]:
         if isinstance(error, CheckpointError):
             raise
         raise Unusable(str(error.args[0])) from None
+
+
+def end_without_calls(context: click.Context, text: str, filters: Sequence[str]) -> NoReturn:
+    """End the command with exit code 1, as no stored call is what was meant."""
+    click.echo(f"no call of {text!r} is stored" + (" that meets all filters" if filters else ""), err=True)
+    context.exit(1)
 
 
 def one_of(found: Sequence[StoredCall], shown: Sequence[str], most: int = 5) -> StoredCall:

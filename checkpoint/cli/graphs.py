@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, store_problems_told
+from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, end_without_calls, store_problems_told
 from checkpoint.cli.options import store_option
 from checkpoint.diagrams import by_task, diagram_of, lineage_diagram
 from checkpoint.drawings import dot, mermaid, svg
@@ -65,8 +65,7 @@ def draw_graph(
         else:
             found = chosen(task, filters)
             if not found:
-                click.echo(f"no call of {task!r} is stored", err=True)
-                context.exit(1)
+                end_without_calls(context, task, filters)
             diagram = lineage_diagram(current_store(), found)
     if is_by_task:
         diagram = by_task(diagram)

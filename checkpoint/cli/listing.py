@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from checkpoint import texts
-from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, one_of, store_problems_told
+from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, end_without_calls, one_of, store_problems_told
 from checkpoint.cli.options import store_option
 from checkpoint.cli.tables import echo_csv, echo_json, echo_table
 from checkpoint.filters import order_of
@@ -92,8 +92,7 @@ def list_calls(
         _echo_calls(first)
         _tell_of_rest(len(found) - len(first))
     if not found:
-        click.echo(f"no call of {task!r} is stored" + (" that meets all filters" if filters else ""), err=True)
-        context.exit(1)
+        end_without_calls(context, task, filters)
 
 
 def _limited(rows: Sequence[Any], limit: int | None, *, is_table: bool) -> Sequence[Any]:
@@ -251,8 +250,7 @@ def show_call(
     with store_problems_told():
         found = chosen(task, filters)
         if not found:
-            click.echo(f"no call of {task!r} is stored" + (" that meets all filters" if filters else ""), err=True)
-            context.exit(1)
+            end_without_calls(context, task, filters)
         call = one_of(found, [described(each.task, each.key) for each in found[:5]])
         lineage = Lineage(current_store(), call.task, call.row)
         value = preview(current_store(), call.task, call.row, 2000 if as_json else _value_width())

@@ -13,7 +13,7 @@ import click
 
 from checkpoint import texts
 from checkpoint.bundles import export_bundle, import_bundle
-from checkpoint.cli.chosen import chosen, completed_tasks
+from checkpoint.cli.chosen import chosen, completed_tasks, end_without_calls
 from checkpoint.cli.options import store_option
 from checkpoint.errors import CheckpointError
 from checkpoint.store import current_store
@@ -43,8 +43,7 @@ def export(context: click.Context, file: str, task: str, filters: tuple[str, ...
     try:
         found = chosen(task, filters)
         if not found:
-            click.echo(f"no call of {task!r} is stored" + (" that meets all filters" if filters else ""), err=True)
-            context.exit(1)
+            end_without_calls(context, task, filters)
         count = export_bundle(current_store(), found, file)
     except CheckpointError as error:
         raise click.ClickException(str(error)) from None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from checkpoint import texts
-from checkpoint.cli.chosen import chosen, completed_tasks, store_problems_told
+from checkpoint.cli.chosen import chosen, completed_tasks, end_without_calls, store_problems_told
 from checkpoint.cli.options import store_option
 from checkpoint.inventory import StoredCall, calls_at
 from checkpoint.store import current_store
@@ -56,8 +56,7 @@ def clear(context: click.Context, task: str, filters: tuple[str, ...], downstrea
         consumers = [at for at in below(store, wanted) if at not in gone] if downstream else []
         also = calls_at(store, consumers)
     if not found:
-        click.echo(f"no call of {task!r} is stored" + (" that meets all filters" if filters else ""), err=True)
-        context.exit(1)
+        end_without_calls(context, task, filters)
     for line in _told(found, also):
         click.echo(line)
     if not yes and not click.confirm("Discard these results?"):

@@ -2,7 +2,7 @@
 
 Must not know: graphs, plans, executors; what the bytes of a frame mean. Nothing is created before it is needed.
 
-Next: store/entry.py
+Next: store/claims.py
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ from types import TracebackType
 from typing import Literal, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
+from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 from checkpoint.store.parcel import Parcel
 from checkpoint.store.settings import Settings
 
 __all__ = [
+    "Claims",
     "Entry",
     "Epoch",
     "Parcel",
     "Record",
     "Settings",
+    "Standing",
     "Store",
     "Write",
     "WriteBehind",
+    "claim_name",
     "current_store",
     "open_store",
     "store_at",
@@ -88,6 +92,9 @@ class open_store:  # used like the function `open`
             their own. None is as `$CP_ALLOW_PICKLE` says, else True.
         durability: "process": a commit outlives the death of every process; "power": a power failure, too, which
             costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process".
+        max_size: after a run that has computed something, values go until at most so many bytes of them stay, but
+            none that the run was asked for; none goes while another run uses the store. None is as
+            `$CP_CACHE_SIZE` says, else any size.
 
     Raises:
         TypeError, ValueError: something of these cannot be.
@@ -103,10 +110,11 @@ class open_store:  # used like the function `open`
         *,
         allow_pickle: bool | None = None,
         durability: Literal["process", "power"] | None = None,
+        max_size: int | None = None,
     ) -> None:
-        self.store = store_at(url, Settings.of(allow_pickle, durability))
-        if self.store is url and (allow_pickle, durability) != (None, None):
-            raise TypeError("open_store(allow_pickle=..., durability=...) goes with a folder; this store is open")
+        self.store = store_at(url, Settings.of(allow_pickle, durability, max_size))
+        if self.store is url and (allow_pickle, durability, max_size) != (None, None, None):
+            raise TypeError("options of open_store() go with a folder; this store is open")
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:

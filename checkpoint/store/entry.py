@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.codec import Frame
+from checkpoint.store.claims import Claims
 from checkpoint.store.settings import Settings
 
 __all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
@@ -157,8 +158,19 @@ class Store(Protocol):
         """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
         ...
 
-    def using(self) -> AbstractContextManager[None]:
-        """Return a block in which nothing is collected here; whoever does waits for its end, or gives up."""
+    def claims(self) -> Claims:
+        """Return a new holder of claims on rows, for one thread; cost about 10 us."""
+        ...
+
+    def changes(self) -> int:
+        """Return a number that is another one after results were committed that had been claimed. Makes nothing."""
+        ...
+
+    def using(self, *, creates: bool = False) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here; whoever would gives up.
+
+        With `creates` there is a place here afterwards, without there may be nothing to collect.
+        """
         ...
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ Next: files.py
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any, final
 
 from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
+from checkpoint.store.claims import Claims, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 from checkpoint.store.settings import Settings
 
@@ -172,7 +174,15 @@ class Parcel:
 
         return Path(self._folder, xxhash.xxh3_128_hexdigest(f"{task}\n{row}".encode("utf-8", "surrogatepass")))
 
-    def using(self) -> AbstractContextManager[None]:
+    def claims(self) -> Claims:
+        """Return a holder of claims that nobody else heeds: who else computes is not known here."""
+        return open_claims(os.path.join(os.devnull, str(id(self))))
+
+    def changes(self) -> int:
+        """Return the same number always: nothing arrives on the way."""
+        return 0
+
+    def using(self, *, creates: bool = False) -> AbstractContextManager[None]:
         """Return a block: nothing is ever collected here."""
         return contextlib.nullcontext()
 
