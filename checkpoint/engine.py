@@ -51,8 +51,6 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 logger = logging.getLogger("checkpoint")
 logger.addHandler(logging.NullHandler())
 
-#: A batch of small instances is made to take about this long.
-_BATCH_SECONDS = 0.02
 #: Observers are told how a run stands at most once in this time.
 _TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
@@ -255,7 +253,8 @@ class Run:
                 self._submit([self._suspects.popleft()], [], is_alone=True)
             return
         while not self._is_stopping and self._has_room(workers):
-            budget = max(_BATCH_SECONDS / 4, min(_BATCH_SECONDS, self._ready_seconds() / (2 * workers.count)))
+            longest = workers.traits.batch_seconds
+            budget = max(longest / 4, min(longest, self._ready_seconds() / (2 * workers.count)))
             nodes = self._plan.take(workers.largest_batch, self._expected_seconds, budget)
             if not nodes:
                 return
@@ -269,12 +268,14 @@ class Run:
         if len(self._batches) < workers.count:
             return True
         node = self._plan.upcoming()
-        is_short = node is not None and self._expected_seconds(node) < _BATCH_SECONDS
+        is_short = node is not None and self._expected_seconds(node) < workers.traits.batch_seconds
         return is_short and len(self._batches) < workers.count + workers.ahead
 
     def _expected_seconds(self, node: int) -> float:
         """What an instance costs: its runner, and what is done around it; unknown ones are long."""
-        return _OVERHEAD_SECONDS + self._seconds_per_task.get(self._graph.instances[node].task.name, _BATCH_SECONDS)
+        assert self._workers is not None
+        unknown = self._workers.traits.batch_seconds
+        return _OVERHEAD_SECONDS + self._seconds_per_task.get(self._graph.instances[node].task.name, unknown)
 
     def _ready_seconds(self) -> float:
         return self._plan.ready_count * (_OVERHEAD_SECONDS + max(self._seconds_per_task.values(), default=0.0))

@@ -40,6 +40,7 @@ class ExecutorTraits:
         attempts: how often the executor itself tries a call whose workers die, before it says so.
         pools: `pool=` of tasks -> how many of these may run at once, unless the run says it.
         keywords: `pool=` of a task -> keywords for `submit`, such as `{"gpu": {"resources": {"GPU": 1}}}`.
+        batch_seconds: about how long a batch of short instances takes; more where a call costs more.
         stop: told the name of a run that stops; it passes it to `checkpoint.remote.stop` in all workers. For workers
             that see other files than this process.
         via: who writes results to the store: the "worker" that computed them, or this process ("parent"), where
@@ -53,6 +54,7 @@ class ExecutorTraits:
     attempts: int = 1
     pools: Mapping[str, int] = field(default_factory=dict)
     keywords: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch_seconds: float = 0.02
     stop: Callable[[str], object] | None = None
     via: Literal["worker", "parent"] | None = None
 

@@ -28,6 +28,8 @@ _FRESH_SECONDS = 5.0
 #: At most so many workers are asked before the start; the others are when they get their first work.
 _MOST_ASKED = 100
 _ANSWER_SECONDS = 30
+#: A round trip takes 10 ms and more.
+_BATCH_SECONDS = 0.15
 #: Gives the `Facts` of a process that need not have this package.
 _ASK = "['%d.%d' % __import__('sys').version_info[:2], __import__('checkpoint').__version__]"
 logger = logging.getLogger("checkpoint")
@@ -68,6 +70,7 @@ def connect_dask(executor: object, max_workers: int | None) -> Connection:
         workers=_Threads(client),
         submit=_submit,
         loss="neighbours",
+        batch_seconds=_BATCH_SECONDS,
         attempts=1 + int(importlib.import_module("dask").config.get("distributed.scheduler.allowed-failures")),
         pools={name: max(1, int(amount)) for name, amount in resources.items()},
         keywords={name: {"resources": {name: 1}} for name in resources},
