@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,3 +87,16 @@ def fresh_store() -> Iterator[Path]:
             yield folder
         finally:
             opened.store.close()
+
+
+def pause(number: int, seconds: float) -> int:
+    """Take some time, if any."""
+    if seconds:
+        time.sleep(seconds)
+    return number
+
+
+@memo
+def paused(number: int, seconds: float) -> int:
+    """Do the same, and be kept."""
+    return pause(number, seconds)

@@ -41,7 +41,6 @@ from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_
 
 if TYPE_CHECKING:
     from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
-    from checkpoint.executors import ExecutorTraits
     from checkpoint.files import File
     from checkpoint.forecasts import Forecast
     from checkpoint.frames import to_frame
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from checkpoint.reasons import Cue, Reason
     from checkpoint.runs import RunReport
     from checkpoint.store import open_store
+    from checkpoint.traits import ExecutorTraits
     from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
@@ -113,7 +113,7 @@ _PLACES = {
     "Collected": "care",
     "Collection": "care",
     "Cue": "reasons",
-    "ExecutorTraits": "executors",
+    "ExecutorTraits": "traits",
     "File": "files",
     "Forecast": "forecasts",
     "Lineage": "lineage",

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
@@ -33,12 +33,13 @@ from checkpoint.errors import (
     TaskTimeoutError,
 )
 from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, TaskCount, Tick
-from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
+from checkpoint.executors import Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.parking import Parking
 from checkpoint.plan import State
 from checkpoint.store import Store
 from checkpoint.survey import survey
+from checkpoint.traits import ExecutorTraits, Submits
 from checkpoint.values import load
 from checkpoint.version import row_of
 from checkpoint.worker import Job, Kind, Report
@@ -50,8 +51,6 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 logger = logging.getLogger("checkpoint")
 logger.addHandler(logging.NullHandler())
 
-#: A batch of small instances is made to take about this long.
-_BATCH_SECONDS = 0.02
 #: Observers are told how a run stands at most once in this time.
 _TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
@@ -65,7 +64,7 @@ _MOST_REPEATS = 10
 class Options(NamedTuple):
     """How to run; the meaning of each is told at `checkpoint.run`."""
 
-    executor: Executor | str | None = None
+    executor: Submits | str | None = None
     max_workers: int | None = None
     stops_on_error: bool = True
     pools: Mapping[str, int] = _NONE
@@ -92,6 +91,8 @@ class _Batch(NamedTuple):
     #: Tasks that are sent along by value.
     tasks: list[Any]
     submitted: float
+    #: Nothing else ran meanwhile, so its loss is its own doing.
+    is_alone: bool
 
 
 @final
@@ -178,6 +179,9 @@ class Run:
         if executor is None and any(self._graph.instances[node].task.timeout for node in nodes):
             executor = "processes"  # nothing can be stopped in this thread
         self._workers = open_workers(executor, options.max_workers, self.store, most=len(nodes), traits=options.traits)
+        for pool, size in self._workers.traits.pools.items():
+            if pool not in options.pools:
+                self._plan.resize(f"pool {pool}", size)
         self.worker_count = max(self.worker_count, self._workers.count)
         is_killed = True
         try:
@@ -248,11 +252,14 @@ class Run:
         assert workers is not None
         if self._suspects:  # alone, so that the one which ends its worker is known
             if not self._batches and not self._is_stopping:
-                self._submit([self._suspects.popleft()], [])
+                self._submit([self._suspects.popleft()], [], is_alone=True)
             return
         while not self._is_stopping and self._has_room(workers):
-            budget = max(_BATCH_SECONDS / 4, min(_BATCH_SECONDS, self._ready_seconds() / (2 * workers.count)))
-            nodes = self._plan.take(workers.largest_batch, self._expected_seconds, budget, is_deep=self._is_deep)
+            longest = workers.traits.batch_seconds
+            budget = max(longest / 4, min(longest, self._ready_seconds() / (2 * workers.count)))
+            nodes = self._plan.take(
+                workers.largest_batch, self._expected_seconds, budget, is_deep=self._is_deep and workers.takes_chains
+            )
             if not nodes:
                 return
             self._submit(nodes, [])
@@ -265,23 +272,25 @@ class Run:
         if len(self._batches) < workers.count:
             return True
         node = self._plan.upcoming()
-        is_short = node is not None and self._expected_seconds(node) < _BATCH_SECONDS
+        is_short = node is not None and self._expected_seconds(node) < workers.traits.batch_seconds
         return is_short and len(self._batches) < workers.count + workers.ahead
 
     def _expected_seconds(self, node: int) -> float:
         """What an instance costs: its runner, and what is done around it; unknown ones are long."""
-        return _OVERHEAD_SECONDS + self._seconds_per_task.get(self._graph.instances[node].task.name, _BATCH_SECONDS)
+        assert self._workers is not None
+        unknown = self._workers.traits.batch_seconds
+        return _OVERHEAD_SECONDS + self._seconds_per_task.get(self._graph.instances[node].task.name, unknown)
 
     def _ready_seconds(self) -> float:
         return self._plan.ready_count * (_OVERHEAD_SECONDS + max(self._seconds_per_task.values(), default=0.0))
 
-    def _submit(self, nodes: list[int], tasks: list[Any]) -> None:
+    def _submit(self, nodes: list[int], tasks: list[Any], *, is_alone: bool = False) -> None:
         assert self._workers is not None
         number = self._batch_number
         self._batch_number += 1
         for node in nodes:  # before there is a batch to wait for: an observer may raise
             self._tell(EventKind.STARTED, node)
-        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
+        self._batches[number] = _Batch(nodes, tasks, time.monotonic(), is_alone)
         jobs = [self._job(node) for node in nodes]
         try:
             future = self._workers.submit(number, jobs, tasks)
@@ -336,9 +345,9 @@ class Run:
         if isinstance(error, CheckpointError):
             raise error
         if error is not None or future.cancelled():
-            self._lost({number: batch}, error)
+            self._lost_batch(number, batch, error)
             return
-        self._handle_all(batch, list(map(Report._make, future.result())))
+        self._handle_all(batch, self._receive(number, future))
 
     def _handle_all(self, batch: _Batch, reports: list[Report]) -> None:
         if reports[0].kind == Kind.UNKNOWN:
@@ -350,6 +359,10 @@ class Run:
         # What was not begun goes back before a failure is spread to what is below it.
         for node, report in sorted(ended, key=lambda end: end[1].has_begun):
             self._handle(node, report)
+
+    def _receive(self, number: int, future: Future[Any]) -> list[Report]:
+        assert self._workers is not None
+        return self._workers.receive(number, future.result())
 
     def _next_completion(self) -> tuple[int, Future[Any]] | None:
         """Wait for a completion; None for an interrupt.
@@ -376,7 +389,7 @@ class Run:
         self._sent_tasks[token] = task
         for node in batch.nodes:
             self._tell(EventKind.REQUEUED, node)
-        self._submit(batch.nodes, list(self._sent_tasks.values()))
+        self._submit(batch.nodes, list(self._sent_tasks.values()), is_alone=batch.is_alone)
 
     def _handle(self, node: int, report: Report) -> None:
         kind = Kind(report.kind)
@@ -507,6 +520,29 @@ class Run:
 
     # --- lost workers ---
 
+    def _lost_batch(self, number: int, batch: _Batch, error: BaseException | None) -> None:
+        """A batch did not come back: find out how much was lost with it."""
+        assert self._workers is not None
+        traits = self._workers.traits
+        if traits.loss == "executor" or isinstance(error, BrokenExecutor):
+            self._lost({number: batch}, error)
+            return
+        self._workers.forget(number)
+        if error is None:
+            for node in batch.nodes:
+                self._repeat(node, "its executor cancelled it again and again")
+            return
+        is_known = batch.is_alone or (traits.loss == "call" and len(batch.nodes) == 1)
+        for node in batch.nodes:
+            if is_known:
+                reason = f"{type(error).__name__}: {error}"
+                self._charge(node, reason, time.monotonic() - batch.submitted, traits.attempts)
+            elif traits.attempts == 1 and not self._lost_attempts[node]:
+                self._lost_attempts[node] += 1
+                self._requeue(node)  # as a rule it was not its doing, and to run alone holds up everything else
+            else:
+                self._suspect(node)
+
     def _lost(self, batches: dict[int, _Batch], error: BaseException | None) -> None:
         """A worker died and took its executor along: rebuild it, and find out which instance did it."""
         assert self._workers is not None
@@ -521,7 +557,7 @@ class Run:
             if future.cancelled() or future.exception() is not None:
                 batches[number] = batch
             else:
-                self._handle_all(batch, list(map(Report._make, future.result())))
+                self._handle_all(batch, self._receive(number, future))
         if not self._workers.rebuild():
             culprits = [node for batch in batches.values() for node in batch.nodes]
             call = ", ".join(repr(self._graph.instances[node]) for node in culprits[:4])
@@ -548,9 +584,9 @@ class Run:
                 else:
                     self._suspect(node)
 
-    def _charge(self, node: int, reason: str, seconds: float) -> None:
+    def _charge(self, node: int, reason: str, seconds: float, attempts: int = 1) -> None:
         instance = self._graph.instances[node]
-        self._lost_attempts[node] += 1
+        self._lost_attempts[node] += attempts
         limit = instance.task.timeout
         if limit is not None and seconds > limit:
             self._give_up(node, TaskTimeoutError(repr(instance), limit), EventKind.TIMED_OUT)

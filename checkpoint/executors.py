@@ -1,7 +1,7 @@
 """Executors: where batches of instances are computed, behind one small seam.
 
 Of an executor only `submit` is used, of a future its done-callback, `result()` and `exception()`. In the same
-process jobs are handed over as they are; to any other they travel as one bytes object that `wire.serve` takes.
+process jobs are handed over as they are; to any other they travel as bytes.
 
 Must not know: graphs, plans, which instance comes next. A caller's executor is never shut down.
 
@@ -21,59 +21,32 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import Any, Protocol, final
 
-from checkpoint import process, wire, worker
-from checkpoint.checks import flag, function, whole
+from checkpoint import engines, process, wire, worker
+from checkpoint.foreign import ForeignProcesses
 from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.store.signature import key_given
-from checkpoint.worker import Job, Made
+from checkpoint.traits import ExecutorTraits, Submits, traits_of
+from checkpoint.worker import Job, Made, Report
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
 
 _NAMES = ("serial", "threads", "processes", "async")
 _ASYNC_COUNT = 100
 _LARGEST_BATCH = 256
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class ExecutorTraits:
-    """What cannot be seen from outside of an executor; `run(traits=...)` states it for one of your own.
-
-    Args:
-        workers: how many calls it runs at once; None if unknown (the number of processors is assumed).
-        is_local: its calls run in this process, so jobs need no pickling.
-        submit: `submit(executor, function, *args) -> Future`, where the plain call is not right.
-    """
-
-    workers: int | None = None
-    is_local: bool = False
-    submit: Callable[..., Future[Any]] | None = None
-
-    def __post_init__(self) -> None:
-        if self.workers is not None:
-            whole(self.workers, "workers of ExecutorTraits", 1)
-        flag(self.is_local, "is_local of ExecutorTraits")
-        if self.submit is not None:
-            function(self.submit, "submit of ExecutorTraits")
-
-
-def _traits_of(executor: Executor) -> ExecutorTraits:
-    workers = getattr(executor, "_max_workers", None)
-    is_pool_of_threads = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
-    return ExecutorTraits(
-        workers=workers if isinstance(workers, int) else None,
-        is_local=isinstance(executor, SerialExecutor)
-        or (is_pool_of_threads and type(executor).__name__ != "InterpreterPoolExecutor"),
-    )
+_PLAIN = ExecutorTraits()
 
 
 class Workers(Protocol):
     """What the engine needs of an executor."""
+
+    @property
+    def traits(self) -> ExecutorTraits:
+        """What is known of the executor."""
+        ...
 
     @property
     def count(self) -> int:
@@ -83,6 +56,11 @@ class Workers(Protocol):
     @property
     def largest_batch(self) -> int:
         """How many instances a batch may have."""
+        ...
+
+    @property
+    def takes_chains(self) -> bool:
+        """Whether a batch may hold an instance and what requires it."""
         ...
 
     @property
@@ -96,10 +74,18 @@ class Workers(Protocol):
         ...
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        """Start a batch; its future gives a list of reports, or plain tuples of their fields.
+        """Start a batch; what its future gives is for `receive`.
 
         `tasks` are those that were reported as unknown, to be sent by value.
         """
+        ...
+
+    def receive(self, batch: int, result: Any) -> list[Report]:
+        """Return a batch's reports. What is not in the store yet is committed."""
+        ...
+
+    def forget(self, batch: int) -> None:
+        """Expect nothing any more of a batch that was lost."""
         ...
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
@@ -135,19 +121,20 @@ def check_executor(executor: object, max_workers: object) -> None:
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
     if isinstance(executor, str):
-        if executor not in _NAMES:
-            raise ValueError(f"executor {executor!r} is unknown; use one of {', '.join(_NAMES)} or an Executor")
+        if executor not in _NAMES and not engines.serves(executor):
+            known = ", ".join((*_NAMES, *engines.NAMES))
+            raise ValueError(f"executor {executor!r} is unknown; use one of {known}, an address or an Executor")
     elif isinstance(executor, type):
         raise TypeError(f"executor must be an instance: {executor.__name__}(), not the class {executor.__name__}")
-    elif executor is not None and not callable(getattr(executor, "submit", None)):
+    elif executor is not None and not callable(getattr(executor, "submit", None)) and not engines.serves(executor):
         raise TypeError(
-            f"executor must be None, one of {', '.join(_NAMES)} or have a method `submit` like "
+            f"executor must be None, one of {', '.join((*_NAMES, *engines.NAMES))} or have a method `submit` like "
             f"concurrent.futures.Executor; {executor!r} has not"
         )
 
 
 def open_workers(
-    executor: Executor | str | None,
+    executor: Submits | str | None,
     max_workers: int | None,
     store: Store,
     *,
@@ -169,13 +156,18 @@ def open_workers(
         return _LocalWorkers(concurrent.futures.ThreadPoolExecutor(count), count, store, is_ours=True)
     if executor == "async":
         return _LocalWorkers(AsyncExecutor(), max_workers or _ASYNC_COUNT, store, is_ours=True)
+    if engines.serves(executor):
+        connection = engines.connect(executor, max_workers)
+        found, close = connection.traits.overridden(traits), connection.close
+        return ForeignProcesses(connection.executor, found, store, usual=count, most=max_workers, close=close)
     assert not isinstance(executor, str)
-    traits = traits or _traits_of(executor)
-    count = min(traits.workers or count, max_workers or sys.maxsize)
+    traits = (
+        ExecutorTraits(is_local=True) if isinstance(executor, SerialExecutor) else traits_of(executor)
+    ).overridden(traits)
     if traits.is_local:
-        return _LocalWorkers(executor, count, store, submit=traits.submit)
-    _check_reachable(store)
-    return _ForeignProcesses(executor, count, store, submit=traits.submit)
+        workers = traits.workers() if callable(traits.workers) else traits.workers
+        return _LocalWorkers(executor, min(workers or count, max_workers or sys.maxsize), store, traits=traits)
+    return ForeignProcesses(executor, traits, store, usual=count, most=max_workers)
 
 
 def _check_reachable(store: Store) -> None:
@@ -247,7 +239,7 @@ class AsyncExecutor(Executor):
         self._thread = None
 
 
-def _submit(executor: Executor, function: Callable[..., Any], *args: Any) -> Future[Any]:
+def _submit(executor: Submits, function: Callable[..., Any], *args: Any) -> Any:
     return executor.submit(function, *args)
 
 
@@ -255,20 +247,22 @@ def _submit(executor: Executor, function: Callable[..., Any], *args: Any) -> Fut
 class _LocalWorkers:
     """Serial, threads, an event loop: the same process, so jobs are called directly."""
 
+    takes_chains = True
+
     def __init__(
         self,
-        executor: Executor,
+        executor: Submits,
         count: int,
         store: Store,
         *,
-        submit: Callable[..., Future[Any]] | None = None,
+        traits: ExecutorTraits = _PLAIN,
         is_ours: bool = False,
     ) -> None:
-        self.count = count
+        self.traits, self.count = traits, count
         self.ahead = 0 if isinstance(executor, (SerialExecutor, AsyncExecutor)) else count
         self.largest_batch = 1 if isinstance(executor, AsyncExecutor) else _LARGEST_BATCH
         self.is_in_this_thread = isinstance(executor, SerialExecutor)
-        self._executor, self._submit, self._is_ours = executor, submit or _submit, is_ours
+        self._executor, self._submit, self._is_ours = executor, traits.submit or _submit, is_ours
         self._stop = threading.Event()
         # One writer alone may gather results of several batches; several writers see each other's through the store.
         # A run inside of a runner shares the writer of that, and its claims.
@@ -280,7 +274,15 @@ class _LocalWorkers:
         if isinstance(self._executor, AsyncExecutor):
             return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
         work = functools.partial(worker.work, should_stop=self._stop.is_set, made=self._made)
-        return self._submit(self._executor, work, self._store, jobs, current_policy())
+        future: Future[Any] = self._submit(self._executor, work, self._store, jobs, current_policy())
+        return future
+
+    def receive(self, batch: int, result: Any) -> list[Report]:
+        reports: list[Report] = result
+        return reports
+
+    def forget(self, batch: int) -> None:
+        pass
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         return self._store.waiting() if isinstance(self._store, WriteBehind) else contextlib.nullcontext()
@@ -295,7 +297,7 @@ class _LocalWorkers:
         return False
 
     def close(self, *, kill: bool = False) -> None:
-        if self._is_ours:
+        if self._is_ours and isinstance(self._executor, Executor):
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
             self._store.close() if self._is_writer else self._store.note_inner_run()
@@ -307,49 +309,16 @@ def _touch(path: str) -> None:
 
 
 @final
-class _ForeignProcesses:
-    """An executor of the caller's whose calls may run anywhere."""
-
-    def __init__(
-        self, executor: Executor, count: int, store: Store, *, submit: Callable[..., Future[Any]] | None
-    ) -> None:
-        import tempfile
-
-        self.count = self.ahead = count
-        self.largest_batch = _LARGEST_BATCH
-        self.is_in_this_thread = False
-        self._executor, self._store, self._submit = executor, store, submit or _submit
-        self._folder = tempfile.mkdtemp(prefix="checkpoint-")
-        self._stop_file = os.path.join(self._folder, "stop")
-
-    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        payload = wire.pack(jobs, self._store, tasks, batch, self._stop_file)
-        return self._submit(self._executor, wire.serve, payload)
-
-    def waiting(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def stop(self) -> None:
-        _touch(self._stop_file)
-
-    def begun(self) -> Mapping[tuple[int, int], str] | None:
-        return None
-
-    def rebuild(self) -> bool:
-        return False
-
-    def close(self, *, kill: bool = False) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@final
 class _OwnProcesses:
     """A process pool that we make, rebuild when it breaks, and end."""
+
+    takes_chains = True
 
     def __init__(self, count: int, store: Store) -> None:
         import multiprocessing  # these two would double the time that importing this package takes
         import tempfile
 
+        self.traits = _PLAIN
         self.count = self.ahead = count
         self.largest_batch = _LARGEST_BATCH
         self.is_in_this_thread = False
@@ -373,6 +342,12 @@ class _OwnProcesses:
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
+
+    def receive(self, batch: int, result: Any) -> list[Report]:
+        return [Report(*fields) for fields in result]
+
+    def forget(self, batch: int) -> None:
+        pass
 
     def waiting(self) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()

@@ -176,6 +176,13 @@ class Plan:
             default=None,
         )
 
+    def resize(self, limit: str, size: int) -> None:
+        """Let another number of those that count against a limit run at once. Only while nothing runs."""
+        if self.running_count:
+            raise ValueError(f"{self.running_count} nodes are running")
+        if limit in self._free:
+            self._free[limit] = size
+
     def held(self) -> dict[str, int]:
         """Return each limit that is used up -> how many are ready and wait for it; for the first of several."""
         found: dict[str, int] = {}

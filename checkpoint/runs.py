@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypedDict, TypeVar, final
 
@@ -18,7 +17,7 @@ from checkpoint import texts
 from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
-from checkpoint.executors import ExecutorTraits, check_executor
+from checkpoint.executors import check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.markup import card, table
@@ -27,6 +26,7 @@ from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.room import keep_below
 from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.traits import ExecutorTraits, Submits
 from checkpoint.worker import is_inside_runner
 
 __all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
@@ -42,7 +42,7 @@ _SHOWN_FAILURES = 20
 class RunOptions(TypedDict, total=False):
     """The options of a run; `checkpoint.run` tells what they mean."""
 
-    executor: Executor | str | None
+    executor: Submits | str | None
     max_workers: int | None
     on_error: Literal["raise", "continue"]
     pools: Mapping[str, int] | None

@@ -639,7 +639,8 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
     Args:
         instances: an instance, or lists, tuples and dicts of instances at any depth.
         executor: None for a process pool of our own (this thread, if at most one instance is to be computed);
-            "serial", "threads", "processes", "async"; or an executor of yours, which stays open.
+            "serial", "threads", "processes", "async", "dask", "ray"; the address of a scheduler; or an executor, a
+            Client or a cluster of yours, which stays open.
         max_workers: how many instances run at once; default the number of processors, for "async" 100.
         on_error: "raise" stops submitting at the first failure, waits for what runs and raises the original
             exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.

@@ -1,11 +1,12 @@
 """Wire: what travels between processes.
 
 To a worker: names of tasks, and arguments. A task that the other process cannot import in the same form is asked for
-(`Kind.UNKNOWN`) and then sent along as dill bytes, once per process. Back: one plain tuple for each job.
+(`Kind.UNKNOWN`) and then sent along as dill bytes, with the project's
+modules, once per process. Back: one plain tuple for each job.
 
 Must not know: graphs, plans, which executor carries it.
 
-Next: executors.py
+Next: remote.py
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from checkpoint import codec, functions, process
 from checkpoint.errors import StoreError, UnknownTaskError
 from checkpoint.graph import Instance
 from checkpoint.policy import Policy, current_policy
+from checkpoint.sources import Source, install, sources_of
 from checkpoint.store import Store
 from checkpoint.worker import Failure, Job, Kind, Made, Report, work
 
-__all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve"]
+__all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve", "stopped_runs"]
 
 
 class TaskReference(NamedTuple):
@@ -45,6 +47,8 @@ known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary
 _received_tasks: list[Any] = []
 #: Stop file of the run whose jobs were computed here last -> their results.
 _made: dict[str, dict[Instance, Made]] = {}
+#: Runs, by their stop file, that this process was told to stop.
+stopped_runs: set[str] = set()
 
 
 def resolve(reference: TaskReference) -> Any:
@@ -68,7 +72,7 @@ def resolve(reference: TaskReference) -> Any:
     raise UnknownTaskError(f"{reference.module}.{reference.qualname}", reference.token)
 
 
-def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
+def pack(jobs: Sequence[Job], store: Store | None, tasks: Sequence[Any], batch: int, stop_file: str) -> bytes:
     """Return what `serve` takes: jobs, and tasks that are sent by value because they were asked for.
 
     Once the stop file exists, jobs that have not begun are not begun (where the worker can see it).
@@ -77,7 +81,8 @@ def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, st
     pickler = _JobPickler(file, 5)
     pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions, *job[3:]) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
-    return pickle.dumps((store, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
+    modules = {name: tuple(source) for name, source in sources_of(task.reference.module for task in tasks).items()}
+    return pickle.dumps((store, tuple(current_policy()), modules, by_value, file.getvalue(), batch, stop_file), 5)
 
 
 class _JobPickler(codec.Pickler):
@@ -109,14 +114,19 @@ def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
     _received_tasks.extend(task for task, _, _ in new)
 
 
-def serve(payload: bytes) -> list[tuple[Any, ...]]:
-    """Compute the jobs of another process; the one function that is ever submitted to its executor.
+def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
+    """Compute the jobs of another process; the one function that is submitted to process pools of ours.
+
+    Args:
+        payload: what `pack` made.
+        store: instead of the one that was packed.
 
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with process.busy():
-        store, policy, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        packed_store, policy, modules, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
         try:
+            install({name: Source(*source) for name, source in modules.items()})
             _receive(tasks)
             jobs = [
                 Job(task.restore(key, values), editions, None, *rest)
@@ -129,7 +139,8 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
         try:
             stop, mark = functools.partial(_should_stop, stop_file), functools.partial(process.mark, batch)
             made = _made_in(stop_file) if process.is_ours() else None
-            reports = work(store, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark, made=made)
+            there = store or packed_store
+            reports = work(there, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark, made=made)
         except StoreError as error:
             reports = [Report(Kind.FAILED, failure=Failure.of(error, is_local=False))]
         process.mark_idle()
@@ -143,4 +154,4 @@ def _made_in(run: str) -> dict[Instance, Made]:
 
 
 def _should_stop(stop_file: str) -> bool:
-    return os.path.exists(stop_file) or process.is_orphan()
+    return stop_file in stopped_runs or os.path.exists(stop_file) or process.is_orphan()

@@ -6,7 +6,7 @@ exception as such, so neither can break or hang an executor.
 
 Must not know: graphs, plans, limits, retries, how it was asked.
 
-Next: wire.py
+Next: sources.py
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ reaches the store below with the first result that is large, took long or comes 
 `flush`; so a kill loses, beside what was running, results that took some 50 ms in all. Claims on what is gathered are
 given back after the commit.
 
-Next: files.py
+Next: store/parcel.py
 """
 
 from __future__ import annotations

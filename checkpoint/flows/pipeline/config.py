@@ -14,15 +14,15 @@ import json
 import os
 import pickle
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, final
 
 from checkpoint.codec import Codec, Pickler, check_codec
 from checkpoint.errors import name_of
 from checkpoint.events import Observer
-from checkpoint.executors import ExecutorTraits, check_executor
+from checkpoint.executors import check_executor
 from checkpoint.policy import POLICIES
+from checkpoint.traits import ExecutorTraits, Submits
 
 __all__ = ["Config", "JsonFirst", "codec_named", "is_selected"]
 
@@ -57,7 +57,7 @@ class Config:
     store: Selection = True
     dir: str | os.PathLike[str] | None = None
     _: KW_ONLY
-    executor: Executor | str | None = "serial"
+    executor: Submits | str | None = "serial"
     max_workers: int | None = None
     codec: Literal["json", "pickle"] | Codec = "json"
     compress: bool | int = False

@@ -1,0 +1,100 @@
+"""ExecutorTraits: what the engine has to know of an executor and cannot see from outside of it.
+
+Must not know: how any of it is used.
+
+Next: engines/__init__.py
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol, final
+
+from checkpoint.checks import flag, function, whole
+
+__all__ = ["Connection", "ExecutorTraits", "Submits", "traits_of"]
+
+
+class Submits(Protocol):
+    """Anything with a method `submit` like that of `concurrent.futures.Executor`."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Start a call and return its future."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ExecutorTraits:
+    """What cannot be seen from outside of an executor; `run(traits=...)` states it for one of your own.
+
+    Args:
+        workers: how many calls it runs at once, or a function that tells; None if unknown (the number of processors
+            is assumed).
+        is_local: its calls run in this process, so jobs need no pickling.
+        submit: `submit(executor, function, *args, **keywords) -> Future`, where the plain call is not right.
+        loss: what the death of a worker ends: the whole `executor`, calls that were near (`neighbours`), or the one
+            `call` alone.
+        attempts: how often the executor itself tries a call whose workers die, before it says so.
+        pools: `pool=` of tasks -> how many of these may run at once, unless the run says it.
+        keywords: `pool=` of a task -> keywords for `submit`, such as `{"gpu": {"resources": {"GPU": 1}}}`.
+        batch_seconds: about how long a batch of short instances takes; more where a call costs more.
+        stop: told the name of a run that stops; it passes it to `checkpoint.remote.stop` in all workers. For workers
+            that see other files than this process.
+        via: who writes results to the store: the "worker" that computed them, or this process ("parent"), where
+            workers cannot open the store. None: found out when a worker gets its first work.
+    """
+
+    workers: int | Callable[[], int] | None = None
+    is_local: bool = False
+    submit: Callable[..., Any] | None = None
+    loss: Literal["executor", "neighbours", "call"] = "executor"
+    attempts: int = 1
+    pools: Mapping[str, int] = field(default_factory=dict)
+    keywords: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch_seconds: float = 0.02
+    stop: Callable[[str], object] | None = None
+    via: Literal["worker", "parent"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and not callable(self.workers):
+            whole(self.workers, "workers of ExecutorTraits", 1)
+        flag(self.is_local, "is_local of ExecutorTraits")
+        for name in ("submit", "stop"):
+            if getattr(self, name) is not None:
+                function(getattr(self, name), f"{name} of ExecutorTraits")
+
+    def overridden(self, given: ExecutorTraits | None) -> ExecutorTraits:
+        """Return these traits with what was given in their place."""
+        if given is None:
+            return self
+        plain = ExecutorTraits()
+        names = [each.name for each in fields(self)]
+        return replace(
+            self, **{name: value for name in names if (value := getattr(given, name)) != getattr(plain, name)}
+        )
+
+
+def traits_of(executor: object) -> ExecutorTraits:
+    """Return what is known of an executor from its type."""
+    workers = getattr(executor, "_max_workers", None)
+    is_pool = isinstance(executor, (concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor))
+    is_pool_of_threads = isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+    is_here = is_pool or type(executor).__module__.partition(".")[0] == "loky"
+    return ExecutorTraits(
+        workers=workers if isinstance(workers, int) else None,
+        is_local=is_pool_of_threads and type(executor).__name__ != "InterpreterPoolExecutor",
+        via="worker" if is_here else None,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An engine that was reached: what takes calls, what is known of it, and how to give it back."""
+
+    executor: Submits
+    traits: ExecutorTraits
+    close: Callable[[], None]
