@@ -229,7 +229,7 @@ class RecordingExecutor(Executor):
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         self.received.append(len(pickle.dumps(future.result())))
-        self.counts.append(len(future.result()))
+        self.counts.append(len(future.result()[1]))
         return future
 
 
