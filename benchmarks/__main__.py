@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [NAME ...] [--quick] [--list] [--json FILE] [--check] [--accept]`."""
+"""Command line: `python -m benchmarks [NAME ...] [--peers] [--quick] [--list] [--json FILE] [--check] [--accept]`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ _FOLDER = Path(__file__).parent
 _BASELINE = _FOLDER / "baseline.json"
 #: How far a ratio may move, as a factor, before --check says so; for figures that --accept sees first.
 _TOLERANCE = 1.6
+#: Takes minutes, and is only run if asked for.
+_PEERS = "peers"
 _COLUMNS = ("what", "value", "spread", "reference", "ratio", "goal")
 
 
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(names()))
         return 0
     figures: list[Figure] = []
-    for name in options.names or names():
+    chosen = options.names or [name for name in names() if options.peers or name != _PEERS]
+    for name in chosen:
         measured = list(figures_of(name, quick=options.quick))
         _show(name, measured)
         figures += measured
@@ -58,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what checkpoint costs.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these; see --list")
+    parser.add_argument("--peers", action="store_true", help="measure other libraries, too, as far as installed")
     parser.add_argument("--list", action="store_true", help="print the names of the benchmarks and stop")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: a trial, not a measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")

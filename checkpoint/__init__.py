@@ -4,7 +4,11 @@ Start at `task`, `requires` and `memo`; `run` computes. The last line of each fi
 best read next; errors.py is the first.
 """
 
-from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
     BundleError,
@@ -32,17 +36,20 @@ from checkpoint.errors import (
     UnseenCodeWarning,
     UnstorableError,
 )
-from checkpoint.files import File
-from checkpoint.forecasts import Forecast
-from checkpoint.frames import to_frame
 from checkpoint.keys import register
-from checkpoint.lineage import Lineage
-from checkpoint.reasons import Cue, Reason
-from checkpoint.runs import RunReport
-from checkpoint.store import open_store
 from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
-from checkpoint.traits import ExecutorTraits
-from checkpoint.worker import task_directory
+
+if TYPE_CHECKING:
+    from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
+    from checkpoint.files import File
+    from checkpoint.forecasts import Forecast
+    from checkpoint.frames import to_frame
+    from checkpoint.lineage import Lineage
+    from checkpoint.reasons import Cue, Reason
+    from checkpoint.runs import RunReport
+    from checkpoint.store import open_store
+    from checkpoint.traits import ExecutorTraits
+    from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
 
@@ -100,3 +107,35 @@ __all__ = [
     "to_frame",
     "verify",
 ]
+
+#: Public names of files that are only needed to run; they are imported with the first use of the name.
+_PLACES = {
+    "Collected": "care",
+    "Collection": "care",
+    "Cue": "reasons",
+    "ExecutorTraits": "traits",
+    "File": "files",
+    "Forecast": "forecasts",
+    "Lineage": "lineage",
+    "Problem": "care",
+    "ProblemKind": "care",
+    "Reason": "reasons",
+    "RunReport": "runs",
+    "Verification": "care",
+    "collect": "care",
+    "open_store": "store",
+    "task_directory": "worker",
+    "to_frame": "frames",
+    "verify": "care",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return value

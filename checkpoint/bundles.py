@@ -81,7 +81,8 @@ def export_bundle(store: Store, calls: Iterable[StoredCall], path: str | os.Path
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     rows: list[tuple[str, str]] = []
     try:
-        with store.using(), zipfile.ZipFile(temporary, "x", allowZip64=True) as bundle:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with store.using(), zipfile.ZipFile(temporary, "w", allowZip64=True) as bundle:
             rows = list(_closure(store, calls))
             told = [_written(bundle, store, place, *row) for place, row in enumerate(rows)]
             tasks = dict.fromkeys(task for task, _ in rows)

@@ -19,6 +19,7 @@ import enum
 import functools
 import importlib
 import io
+import itertools
 import json
 import pickle
 import struct
@@ -56,6 +57,8 @@ _HEADER = struct.Struct("<4sBBxxIQ16s16s8s")
 _ALIGNMENT = 64
 _NO_BUFFERS = bytes(16)
 _LARGE_HEAD_BYTES = 2048
+_LARGE_BODY_BYTES = 8 * 1024 * 1024
+_head_text = json.JSONEncoder(separators=(",", ":")).encode
 
 #: Buffers of at least this many bytes are kept outside the pickle, where they can be mapped.
 LARGE_BUFFER_BYTES = 64 * 1024
@@ -83,7 +86,7 @@ class Frame:
     def __init__(self, parts: Sequence[_Bytes], digest: bytes) -> None:
         self.parts = parts
         self.digest = digest
-        self.size = sum(len(part) if isinstance(part, bytes) else part.nbytes for part in parts)
+        self.size = sum([len(part) if isinstance(part, bytes) else part.nbytes for part in parts])
 
 
 def check_codec(codec: object) -> Codec | None:
@@ -170,23 +173,20 @@ def encode(
         where, reason = _locate(value, error) if codec is None else ("", str(error))
         raise UnstorableError(str(call), where, reason) from error
     name = b"pickle" if codec is None else codec.name.encode()
-    table = struct.pack(f"<B{len(name)}sIQ{len(buffers)}Q", len(name), name, len(buffers), len(stream),
-                        *(buffer.nbytes for buffer in buffers))  # fmt: skip
-    lead = table + stream
-    lead_digest = xxhash.xxh3_128_digest(lead)
-    buffers_digest = _digest_of(buffers)
-    body: list[_Bytes] = [lead]
-    position = len(lead)
+    sizes = [buffer.nbytes for buffer in buffers]
+    table = _table(len(name), len(sizes)).pack(len(name), name, len(sizes), len(stream), *sizes)
+    lead = [table + stream] if len(stream) < LARGE_BUFFER_BYTES else [table, stream]
+    lead_digest, buffers_digest = _digest_of(lead), _digest_of(buffers)
+    body: list[_Bytes] = [*lead]
+    position = len(table) + len(stream)
     for buffer in buffers:
-        gap = -position % _ALIGNMENT
-        body += [bytes(gap), buffer]
-        position += gap + buffer.nbytes
+        gap = bytes(-position % _ALIGNMENT)
+        body += [gap, buffer]
+        position += len(gap) + buffer.nbytes
     if level is not None:
-        import zstandard
-
-        packed = zstandard.ZstdCompressor(level=level).compress(body[0] if len(body) == 1 else b"".join(body))
-        body[:], position = [packed], len(packed)
-    head_bytes = b"" if not head else json.dumps(head, separators=(",", ":")).encode()
+        body = _compressed(body, position, level)
+        position = sum(map(len, body))
+    head_bytes = b"" if not head else _head_text(head).encode()
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
@@ -199,12 +199,38 @@ def _framed(
     header = _HEADER.pack(*fields, lead_digest, buffers_digest, bytes(8))[:-8]
     header += xxhash.xxh3_64_digest(header + head)
     padding = bytes(-(len(header) + len(head)) % _ALIGNMENT)
-    return Frame([header + head + padding, *body], _combine(lead_digest, buffers_digest))
+    return Frame(_merged([header, head, padding, *body]), _combine(lead_digest, buffers_digest))
 
 
-def _digest_of(buffers: Sequence[memoryview]) -> bytes:
+def _merged(parts: Sequence[_Bytes]) -> list[_Bytes]:
+    """Return parts with small neighbours joined: each is written by a call of its own."""
+    if sum(map(len, parts)) <= LARGE_BUFFER_BYTES:
+        return [b"".join(parts)]
+    merged: list[_Bytes] = []
+    for is_large, found in itertools.groupby(parts, lambda part: len(part) > LARGE_BUFFER_BYTES):
+        group = list(found)
+        merged += group if is_large else [b"".join(group)]
+    return merged
+
+
+def _compressed(parts: Sequence[_Bytes], size: int, level: int) -> list[_Bytes]:
+    import zstandard
+
+    threads = -1 if size >= _LARGE_BODY_BYTES else 0  # as many as there are processors
+    compressor = zstandard.ZstdCompressor(level=level, threads=threads).compressobj(size=size)
+    return [*map(compressor.compress, parts), compressor.flush()]
+
+
+@functools.lru_cache(maxsize=64)
+def _table(name_size: int, count: int) -> struct.Struct:
+    return struct.Struct(f"<B{name_size}sIQ{count}Q")
+
+
+def _digest_of(buffers: Sequence[_Bytes]) -> bytes:
     if not buffers:
         return _NO_BUFFERS
+    if len(buffers) == 1:
+        return xxhash.xxh3_128_digest(buffers[0])
     hasher = xxhash.xxh3_128()
     for buffer in buffers:
         hasher.update(buffer)
@@ -217,11 +243,12 @@ def _combine(lead_digest: bytes, buffers_digest: bytes) -> bytes:
     return xxhash.xxh3_128_digest(lead_digest + buffers_digest)
 
 
-_ATOMS = {type(None), bool, int, float, str, bytes}
+#: Types of values that nobody can change.
+ATOMS = {type(None), bool, int, float, str, bytes}
 
 
 def _dump(value: Any, buffers: list[memoryview]) -> bytes:
-    if type(value) in _ATOMS:
+    if type(value) in ATOMS:
         return pickle.dumps(value, 5)
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:

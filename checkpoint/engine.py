@@ -125,6 +125,8 @@ class Run:
         self._repeats: Counter[int] = Counter()
         self._seconds_per_task: dict[str, float] = {}
         self._workers: Workers | None = None
+        #: Whether a batch may hold an instance and what requires it; not once a worker was lost.
+        self._is_deep = True
         self._ticked = 0.0
         self._parking = Parking(store, is_inside_runner=worker.is_inside_runner())
         #: Nodes that are computed without a claim.
@@ -255,7 +257,9 @@ class Run:
         while not self._is_stopping and self._has_room(workers):
             longest = workers.traits.batch_seconds
             budget = max(longest / 4, min(longest, self._ready_seconds() / (2 * workers.count)))
-            nodes = self._plan.take(workers.largest_batch, self._expected_seconds, budget)
+            nodes = self._plan.take(
+                workers.largest_batch, self._expected_seconds, budget, is_deep=self._is_deep and workers.takes_chains
+            )
             if not nodes:
                 return
             self._submit(nodes, [])
@@ -304,7 +308,7 @@ class Run:
             instance,
             self._editions_above(node),
             self._graph.take_runner(node),
-            self._plan.basis(node),
+            self._plan.basis(node) if not self._plan.is_waiting(node) else None,
             self.surveyed.changes,
             node not in self._unclaimed,
             not (instance.is_forced or node in self._forced),
@@ -343,13 +347,17 @@ class Run:
         if error is not None or future.cancelled():
             self._lost_batch(number, batch, error)
             return
-        reports = self._receive(number, future)
+        self._handle_all(batch, self._receive(number, future))
+
+    def _handle_all(self, batch: _Batch, reports: list[Report]) -> None:
         if reports[0].kind == Kind.UNKNOWN:
             self._send_along(batch, reports[0])
             return
         if len(reports) < len(batch.nodes):
             reports = [reports[0]] * len(batch.nodes)  # the whole batch could not be begun
-        for node, report in zip(batch.nodes, reports, strict=True):
+        ended = list(zip(batch.nodes, reports, strict=True))
+        # What was not begun goes back before a failure is spread to what is below it.
+        for node, report in sorted(ended, key=lambda end: end[1].has_begun):
             self._handle(node, report)
 
     def _receive(self, number: int, future: Future[Any]) -> list[Report]:
@@ -496,9 +504,12 @@ class Run:
         self._tell(EventKind.REQUEUED, node)
 
     def _suspect(self, node: int) -> None:
-        """Let a running node run once more, later and alone."""
-        self._suspects.append(node)
-        self._tell(EventKind.REQUEUED, node)
+        """Let a running node run once more, later and alone (after what it requires, if that was lost with it)."""
+        if self._plan.is_waiting(node):
+            self._requeue(node)
+        else:
+            self._suspects.append(node)
+            self._tell(EventKind.REQUEUED, node)
 
     def _repeat(self, node: int, reason: str) -> None:
         self._repeats[node] += 1
@@ -546,8 +557,7 @@ class Run:
             if future.cancelled() or future.exception() is not None:
                 batches[number] = batch
             else:
-                for node, report in zip(batch.nodes, self._receive(number, future), strict=False):
-                    self._handle(node, report)
+                self._handle_all(batch, self._receive(number, future))
         if not self._workers.rebuild():
             culprits = [node for batch in batches.values() for node in batch.nodes]
             call = ", ".join(repr(self._graph.instances[node]) for node in culprits[:4])
@@ -563,12 +573,13 @@ class Run:
             if self._repeats[-1] > _MOST_LOST:
                 raise TaskLostError("every worker", f"{reason} while starting; a script that uses processes needs "
                                     'its top level below `if __name__ == "__main__":`') from error  # fmt: skip
-        is_alone = len(suspected) == 1
+        self._is_deep = False
         for batch in batches.values():
-            for node in batch.nodes:
-                if node not in suspected:
-                    self._requeue(node)
-                elif is_alone:
+            for node in set(batch.nodes) - set(suspected):
+                self._requeue(node)
+        for batch in batches.values():
+            for node in set(batch.nodes) & set(suspected):
+                if len(suspected) == 1:
                     self._charge(node, reason, time.monotonic() - batch.submitted)
                 else:
                     self._suspect(node)
@@ -591,11 +602,10 @@ class Run:
         for task, revisions in self._revisions.items():
             revisions.keep_findings()
             notices.warn_of_unseen_code(task)
-        for node, entry in enumerate(self._plan.served):
-            if entry is not None:
-                instance = self._graph.instances[node]
-                if entry.fingerprint != instance.task.fingerprint:
-                    notices.warn_of_change(instance, entry, self._revisions[instance.task])
+        present = {task: task.fingerprint for task in self._revisions}
+        for entry, instance in zip(self._plan.served, self._graph.instances, strict=True):
+            if entry is not None and entry.fingerprint != present[instance.task]:
+                notices.warn_of_change(instance, entry, self._revisions[instance.task])
 
     # --- values ---
 

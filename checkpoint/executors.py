@@ -21,16 +21,16 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import engines, process, wire, worker
 from checkpoint.foreign import ForeignProcesses
+from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.store.signature import key_given
 from checkpoint.traits import ExecutorTraits, Submits, traits_of
-from checkpoint.worker import Job, Report
+from checkpoint.worker import Job, Made, Report
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
 
@@ -56,6 +56,11 @@ class Workers(Protocol):
     @property
     def largest_batch(self) -> int:
         """How many instances a batch may have."""
+        ...
+
+    @property
+    def takes_chains(self) -> bool:
+        """Whether a batch may hold an instance and what requires it."""
         ...
 
     @property
@@ -242,6 +247,8 @@ def _submit(executor: Submits, function: Callable[..., Any], *args: Any) -> Any:
 class _LocalWorkers:
     """Serial, threads, an event loop: the same process, so jobs are called directly."""
 
+    takes_chains = True
+
     def __init__(
         self,
         executor: Submits,
@@ -261,11 +268,12 @@ class _LocalWorkers:
         # A run inside of a runner shares the writer of that, and its claims.
         self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
         self._store = WriteBehind(store) if self._is_writer else store
+        self._made: dict[Instance, Made] | None = {} if isinstance(executor, SerialExecutor) else None
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
             return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
-        work = functools.partial(worker.work, should_stop=self._stop.is_set)
+        work = functools.partial(worker.work, should_stop=self._stop.is_set, made=self._made)
         future: Future[Any] = self._submit(self._executor, work, self._store, jobs, current_policy())
         return future
 
@@ -295,9 +303,16 @@ class _LocalWorkers:
             self._store.close() if self._is_writer else self._store.note_inner_run()
 
 
+def _touch(path: str) -> None:
+    with open(path, "wb"):
+        pass
+
+
 @final
 class _OwnProcesses:
     """A process pool that we make, rebuild when it breaks, and end."""
+
+    takes_chains = True
 
     def __init__(self, count: int, store: Store) -> None:
         import multiprocessing  # these two would double the time that importing this package takes
@@ -338,7 +353,7 @@ class _OwnProcesses:
         return contextlib.nullcontext()
 
     def stop(self) -> None:
-        Path(self._stop_file).touch()
+        _touch(self._stop_file)
 
     def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)

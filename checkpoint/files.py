@@ -14,10 +14,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from pathlib import Path
-from typing import IO, Any, NamedTuple, final
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
 
 import xxhash
 
@@ -25,7 +24,10 @@ from checkpoint import keys
 from checkpoint.errors import FileChangedError
 from checkpoint.store import current_store
 
-__all__ = ["File", "changed_files", "files_in", "in_folder", "recorded_in"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["File", "changed_files", "files_in", "in_folder"]
 
 #: Where digests of large files are kept from one process to the next.
 _RECORDS = "checkpoint.File"
@@ -52,7 +54,7 @@ class _Stamp(NamedTuple):
 
 
 _digests: dict[tuple[str, _Stamp], str] = {}
-_folder: ContextVar[Path | None] = ContextVar("checkpoint_folder", default=None)
+_folder: ContextVar[Callable[[], Path] | None] = ContextVar("checkpoint_folder", default=None)
 _record: ContextVar[dict[str, Any] | None] = ContextVar("checkpoint_record", default=None)
 
 
@@ -103,6 +105,8 @@ class File:
         """
         if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
             raise TypeError(f"File() takes a path, not {type(path).__name__}: {path!r}")
+        from pathlib import Path  # takes a fifth of the time that importing this package does
+
         if "\0" in os.fspath(path) or not os.fspath(path):
             raise ValueError(f"File() takes the path of a file; {os.fspath(path)!r} is none")
         self.path = Path(os.path.abspath(os.fspath(path)))
@@ -181,12 +185,14 @@ def _restored(path: str, seen: Any) -> File:
 
 
 def _shortened(path: Path) -> str:
-    folder = _folder.get()
+    find = _folder.get()
+    folder = find() if find is not None else None
     return str(path.relative_to(folder)) if folder is not None and path.is_relative_to(folder) else str(path)
 
 
 def _lengthened(path: str) -> str:
-    return os.path.join(_folder.get() or "", path)
+    find = _folder.get()
+    return os.path.join(find() if find is not None else "", path)
 
 
 def _is_intact(path: Path, stamp: _Stamp, digest: str) -> bool:
@@ -198,23 +204,19 @@ def _is_intact(path: Path, stamp: _Stamp, digest: str) -> bool:
 
 
 @contextlib.contextmanager
-def in_folder(folder: Path) -> Iterator[None]:
-    """For a block, let files below a folder be pickled, and come back, by their place in it."""
-    token = _folder.set(folder)
+def in_folder(folder: Callable[[], Path], record: dict[str, Any] | None = None) -> Iterator[None]:
+    """For a block, let files below a folder be pickled, and come back, by their place in it.
+
+    Args:
+        folder: gives the folder; asked only if there is a file.
+        record: each file that is pickled is noted in its "files".
+    """
+    tokens = _folder.set(folder), _record.set(record)
     try:
         yield
     finally:
-        _folder.reset(token)
-
-
-@contextlib.contextmanager
-def recorded_in(record: dict[str, Any]) -> Iterator[None]:
-    """For a block, note each file that is pickled in `record["files"]`."""
-    token = _record.set(record)
-    try:
-        yield
-    finally:
-        _record.reset(token)
+        _folder.reset(tokens[0])
+        _record.reset(tokens[1])
 
 
 def changed_files(record: Any, folder: Path) -> list[str]:

@@ -83,6 +83,11 @@ class ForeignProcesses:
         return max(1, found if found is not None else self._usual)
 
     @property
+    def takes_chains(self) -> bool:
+        """Whether a batch may hold an instance and what requires it: not where inputs have to travel along."""
+        return not self._travels
+
+    @property
     def ahead(self) -> int:
         """How many more short ones may be submitted."""
         return self.count

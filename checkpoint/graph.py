@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Any, Protocol, final
 
-from checkpoint.codec import Codec
 from checkpoint.errors import CycleError
-from checkpoint.fingerprint import Code
-from checkpoint.store import Entry
+
+if TYPE_CHECKING:
+    from checkpoint.codec import Codec
+    from checkpoint.fingerprint import Code
+    from checkpoint.store import Entry
 
 __all__ = ["Graph", "Instance", "Item", "Runner", "TaskInfo", "instances_in", "with_values"]
 
@@ -126,7 +128,8 @@ class Runner:
     def upstream(self) -> list[Instance]:
         """Return the distinct instances among the requirements, in order."""
         if self._upstream is None:
-            self._upstream = list(dict.fromkeys(instances_in(self.requirements))) if self.requirements else []
+            found = instances_in(self.requirements) if self.requirements else []
+            self._upstream = list(dict.fromkeys(found)) if len(found) > 1 else found
         return self._upstream
 
 
@@ -219,28 +222,31 @@ class Graph:
 
     def _add(self, root: Instance) -> None:
         nodes = self._nodes
-        trail = [(root, *self._expand(root))]
-        while trail:
+        trail: list[tuple[Instance, Runner, list[int], Iterator[Instance]]] = []
+        pending: Instance | None = root
+        while pending is not None or trail:
+            if pending is not None:
+                nodes[pending.task.name][pending.key] = _OPEN
+                runner = pending.evaluate()
+                trail.append((pending, runner, [], iter(runner.upstream())))
+                pending = None
             instance, runner, upstream, remaining = trail[-1]
             for required in remaining:
                 node = nodes[required.task.name].get(required.key)
                 if node is None:
-                    trail.append((required, *self._expand(required)))
+                    pending = required
                     break
                 if node == _OPEN:
                     raise CycleError(_path([step[0] for step in trail], required))
+                upstream.append(node)
             else:
                 trail.pop()
-                nodes[instance.task.name][instance.key] = len(self.instances)
+                node = nodes[instance.task.name][instance.key] = len(self.instances)
                 self.instances.append(instance)
-                self.upstream.append(tuple([nodes[required.task.name][required.key] for required in upstream]))
+                self.upstream.append(tuple(upstream))
                 self.runners.append(runner)
-
-    def _expand(self, instance: Instance) -> tuple[Runner, list[Instance], Iterator[Instance]]:
-        self._nodes[instance.task.name][instance.key] = _OPEN
-        runner = instance.evaluate()
-        upstream = runner.upstream()
-        return runner, upstream, iter(upstream)
+                if trail:
+                    trail[-1][2].append(node)
 
     def take_runner(self, node: int) -> Runner:
         """Return a node's runner and forget it; a second time the body is evaluated again."""

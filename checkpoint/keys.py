@@ -21,7 +21,7 @@ import importlib
 import inspect
 import json
 import math
-import pathlib
+import os.path
 import re
 import sys
 from base64 import b64decode, b64encode
@@ -58,7 +58,7 @@ def module_name(module: str) -> str:
     if spec is not None and spec.name not in ("__main__", "__mp_main__"):
         return str(spec.name).removesuffix(".__main__")
     file = getattr(main, "__file__", None)
-    return pathlib.Path(file).stem if file and not file.startswith("<") else "__main__"
+    return os.path.splitext(os.path.basename(file))[0] if file and not file.startswith("<") else "__main__"
 
 
 def _class_name(cls: type) -> str:
@@ -178,7 +178,8 @@ def _encode_other(value: Any) -> str:
         return _tagged(tag, _quote(str(value)))
     if isinstance(value, enum.Enum):
         return _tagged("enum", _encode_list([_class_name(cls), value.name]))
-    if isinstance(value, pathlib.PurePath):
+    pathlib = sys.modules.get("pathlib")
+    if pathlib is not None and isinstance(value, pathlib.PurePath):
         kind = "windowspath" if isinstance(value, pathlib.PureWindowsPath) else "path"
         return _tagged(kind, _quote(str(value)))
     if dataclasses.is_dataclass(cls):
@@ -397,8 +398,8 @@ _decoders: dict[str, Callable[[Any], Any]] = {
     "$date": datetime.date.fromisoformat,
     "$time": lambda content: datetime.time.fromisoformat(content[0]).replace(fold=content[1]),
     "$timedelta": lambda content: datetime.timedelta(*content),
-    "$path": pathlib.PurePath,
-    "$windowspath": pathlib.PureWindowsPath,
+    "$path": functools.partial(_from_text, "pathlib", "PurePath"),
+    "$windowspath": functools.partial(_from_text, "pathlib", "PureWindowsPath"),
     "$enum": _decode_enum,
     "$dataclass": _decode_dataclass,
     "$namedtuple": _decode_namedtuple,

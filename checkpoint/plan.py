@@ -30,6 +30,7 @@ from checkpoint.version import address_of, basis_of, edition_of, generation_of, 
 __all__ = ["Plan", "State"]
 
 _FIRST_EPOCH = Epoch(0, 0)
+_NO_BASIS = basis_of(())
 
 
 class State(enum.Enum):
@@ -83,9 +84,8 @@ class Plan:
         self._ready: dict[tuple[str, ...], list[int]] = {}
         #: How many are ready / running.
         self.ready_count = self.running_count = 0
-        for node in range(count):
-            unsettled = [above for above in graph.upstream[node] if self.versions[above] is None]
-            if unsettled:
+        for node, upstream in enumerate(graph.upstream):
+            if upstream and (unsettled := [above for above in upstream if self.versions[above] is None]):
                 self._wait(node, unsettled)
             else:
                 self._decide(node)
@@ -96,7 +96,8 @@ class Plan:
             self._dependents.setdefault(above, []).append(node)
 
     def _upstream_versions(self, node: int) -> list[bytes]:
-        return [version for above in self._graph.upstream[node] if (version := self.versions[above]) is not None]
+        versions = self.versions
+        return [version for above in self._graph.upstream[node] if (version := versions[above]) is not None]
 
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
@@ -104,7 +105,7 @@ class Plan:
         if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
             self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
             return False
-        basis = basis_of(upstream)
+        basis = basis_of(upstream) if upstream else _NO_BASIS
         instance = self._graph.instances[node]
         if not instance.task.is_stored:
             epoch = self._epochs.get(node, _FIRST_EPOCH)
@@ -196,11 +197,12 @@ class Plan:
         found = self._first()
         return found[0] if found is not None else None
 
-    def take(self, most: int, cost_of: Callable[[int], float], budget: float) -> list[int]:
-        """Return nodes to run now, in one go by one worker, and mark them running.
+    def take(self, most: int, cost_of: Callable[[int], float], budget: float, *, is_deep: bool = True) -> list[int]:
+        """Return nodes to run now, one after the other by one worker, and mark them running.
 
         The lowest come first, whatever order they became ready in: one, and more while their costs fit the budget,
-        `most` at the most. A node with a limit comes alone.
+        `most` at the most. A node with a limit comes alone. If `is_deep`, nodes follow that wait for nothing but
+        these and can only be computed, so that a chain needs no way back between its links.
         """
         found = self._first()
         if found is None:
@@ -211,13 +213,36 @@ class Plan:
         cost = cost_of(taken[0])
         while queue and not limits and len(taken) < most and (cost := cost + cost_of(queue[0])) <= budget:
             taken.append(heapq.heappop(queue))
+        self.ready_count -= len(taken)
+        if is_deep and not limits and not queue:
+            self._follow(taken, most, cost_of, budget - cost)
         for node in taken:
             self.states[node] = State.RUNNING
             for limit in limits:
                 self._free[limit] -= 1
-        self.ready_count -= len(taken)
         self.running_count += len(taken)
         return taken
+
+    def _follow(self, taken: list[int], most: int, cost_of: Callable[[int], float], budget: float) -> None:
+        """Add waiting nodes whose upstream is settled or taken, in an order in which they can be computed."""
+        lacking: dict[int, int] = {}
+        for node in taken:  # which grows
+            for below in self._dependents.get(node, ()):
+                lacking[below] = lacking.get(below, self._open_upstream[below]) - 1
+                if lacking[below] == 0 and self._is_certain(below):
+                    budget -= cost_of(below)
+                    if budget < 0 or len(taken) >= most:
+                        return
+                    taken.append(below)
+
+    def _is_certain(self, node: int) -> bool:
+        """Tell whether a waiting node will be computed whatever its upstream turns out to be, and has no limits."""
+        is_open = self.states[node] is State.WAITING and not self._candidates[node]
+        return is_open and self._graph.instances[node].task.is_stored and not self._limits_of(node)
+
+    def is_waiting(self, node: int) -> bool:
+        """Tell whether some of a node's upstream isn't settled."""
+        return self._open_upstream[node] > 0
 
     # --- what happened ---
 
@@ -267,9 +292,10 @@ class Plan:
         self._make_ready(node)
 
     def again(self, node: int) -> None:
-        """Make a running node ready once more."""
-        self._leave(node, State.READY)
-        self._make_ready(node)
+        """Put a running node back: ready once more, or waiting for what was taken along with it."""
+        self._leave(node, State.WAITING)
+        if not self._open_upstream[node]:
+            self._make_ready(node)
 
     def lacks(self, node: int, upstream: Sequence[int]) -> None:
         """Put a running node back until upstream nodes, whose values are gone, are computed again."""

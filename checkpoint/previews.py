@@ -44,7 +44,7 @@ def preview(store: Store, task: str, row: str, width: int) -> str:
         elif name == "pickle" and not store.settings.allows_pickle:
             return "<a pickle, which this store doesn't allow>"
         elif name == "pickle":
-            with files.in_folder(store.directory(task, row)):
+            with files.in_folder(lambda: store.directory(task, row)):
                 value = _Unpickler(io.BytesIO(stream), buffers=buffers).load()
         else:
             return f"<{len(stream)} bytes, written by the codec {name!r}>"

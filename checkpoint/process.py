@@ -18,12 +18,11 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from checkpoint.errors import TaskTimeoutError
 
-__all__ = ["begun_jobs", "busy", "initialize", "is_orphan", "mark", "mark_idle", "time_limit"]
+__all__ = ["begun_jobs", "busy", "initialize", "is_orphan", "is_ours", "mark", "mark_idle", "time_limit"]
 
 #: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
 _GRACE_SECONDS = 5.0
@@ -53,6 +52,11 @@ def initialize(marks: str, environment: Mapping[str, str]) -> None:
     threading.Thread(target=_watch_parent, args=(marks,), name="checkpoint-parent-watch", daemon=True).start()
 
 
+def is_ours() -> bool:
+    """Tell whether this process is such a worker; one batch at a time is computed in it."""
+    return _is_ours
+
+
 def is_orphan() -> bool:
     """Tell whether this process has lost its parent."""
     return _is_ours and os.getppid() != _parent_pid
@@ -79,7 +83,8 @@ def begun_jobs(marks: str) -> dict[tuple[int, int], str]:
     """Return (batch, position) of each job that a process had begun and not finished -> "process 123"."""
     begun = {}
     for name in os.listdir(marks):
-        data = Path(marks, name).read_bytes()
+        with open(os.path.join(marks, name), "rb") as file:
+            data = file.read()
         if len(data) == _MARK.size and (found := _MARK.unpack(data))[1] != _NOTHING:
             begun[found] = f"process {name}"
     return begun

@@ -93,7 +93,7 @@ class Revisions:
     def candidates(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries of one key that may be used, the best first: by the present code, then the newest."""
         if len(entries) == 1 and entries[0].fingerprint == self._present:
-            return entries
+            return entries  # the common case
         usable = entries
         if self._task.on_change == "rerun":
             usable = [entry for entry in entries if self.is_present(entry.fingerprint)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, final
 
@@ -61,9 +62,9 @@ def survey(
     with _collector_paused():
         changes = store.changes()
         graph = Graph.of(roots)
-        by_task: dict[TaskInfo, list[int]] = {}
+        by_task: defaultdict[TaskInfo, list[int]] = defaultdict(list)
         for node, instance in enumerate(graph.instances):
-            by_task.setdefault(instance.task, []).append(node)
+            by_task[instance.task].append(node)
         entries: list[Sequence[Entry]] = [()] * len(graph)
         candidates: list[Sequence[Entry]] = [()] * len(graph)
         revisions: dict[TaskInfo, Revisions] = {}
@@ -80,12 +81,12 @@ def survey(
                         candidates[node] = usable(store, known, graph.instances[node], editions)
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
-        capacities = _Capacities(graph, pools, limits)
+        capacities = _Capacities(graph, by_task, pools, limits)
         forced = frozenset(graph.roots if is_forced else ())
         for node in graph.roots:
             candidates[node] = [entry for entry in candidates[node] if not entry.is_collected]
         for node, instance in enumerate(graph.instances):
-            if node in forced or instance.is_forced:
+            if instance.is_forced or node in forced:
                 candidates[node] = ()
             elif instance.pinned is not None:
                 candidates[node] = (instance.pinned,)
@@ -96,7 +97,7 @@ def survey(
 def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:
     """Return the entries of an instance that the policy allows and whose files are as they were, the best first."""
     found = revisions.candidates(entries)
-    if not any([entry.has_files for entry in found]):
+    if len(found) == 1 and not found[0].has_files:  # the common case
         return found
     return [entry for entry in found if _is_intact(store, instance, entry)]
 
@@ -122,11 +123,13 @@ def _collector_paused() -> Iterator[None]:
 class _Capacities:
     """What each task counts against: its own max_concurrency, its pool."""
 
-    def __init__(self, graph: Graph, pools: Mapping[str, int], limits: Mapping[str, int]) -> None:
+    def __init__(
+        self, graph: Graph, tasks: Iterable[TaskInfo], pools: Mapping[str, int], limits: Mapping[str, int]
+    ) -> None:
         self.sizes: dict[str, int] = {}
         self.by_task: dict[str, tuple[str, ...]] = {}
         self._graph = graph
-        for task in {instance.task.name: instance.task for instance in graph.instances}.values():
+        for task in {task.name: task for task in tasks}.values():
             names = []
             most = limits.get(task.name, task.max_concurrency)
             if most is not None:

@@ -16,7 +16,6 @@ import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -31,28 +30,28 @@ from typing import (
 
 import xxhash
 
-from checkpoint import codec, keys, wire
+from checkpoint import codec, keys
 from checkpoint.checks import flag
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, StoreError, name_of
-from checkpoint.fingerprint import Change, Code, Tracker
-from checkpoint.forecasts import Forecast, reason
-from checkpoint.forecasts import forecast as _forecast
+from checkpoint.fingerprint import Tracker
 from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
-from checkpoint.lineage import Lineage, below
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
-from checkpoint.reasons import Reason
-from checkpoint.revisions import Revisions
-from checkpoint.runs import RunOptions, RunReport
-from checkpoint.runs import run_report as _run_report
-from checkpoint.runs import run_values as _run_values
-from checkpoint.store import Entry, current_store
-from checkpoint.values import load
-from checkpoint.version import key_of, row_of_entry
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imported where it is used
+    from pathlib import Path
+
     import pandas
+
+    from checkpoint.fingerprint import Change, Code
+    from checkpoint.forecasts import Forecast
+    from checkpoint.lineage import Lineage
+    from checkpoint.reasons import Reason
+    from checkpoint.revisions import Revisions
+    from checkpoint.runs import RunOptions, RunReport
+    from checkpoint.store import Entry
+    from checkpoint.wire import TaskReference
 
 __all__ = ["CachedCall", "Task", "TaskInstance", "forecast", "run", "run_async", "run_report"]
 
@@ -79,13 +78,14 @@ class TaskInstance(Instance, Generic[R_co]):
     `instance["k"]` and `instance[0]` are parts of its value, for use in `requires` and `memo`.
     """
 
-    __slots__ = ("_evaluated", "key", "task", "values")
+    __slots__ = ("_evaluated", "_hash", "key", "task", "values")
 
     def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
         self.task: Task[..., R_co] = task  # pyright: ignore[reportIncompatibleMethodOverride]  # a slot is faster
         self.key = key
         self.values = values
         self._evaluated: Runner | None = None
+        self._hash = hash(key) ^ hash(task.name)
 
     __iter__ = None  # else Python would count up indices for ever
     __contains__ = None
@@ -99,7 +99,7 @@ class TaskInstance(Instance, Generic[R_co]):
         return self.key == other.key and self.task.name == other.task.name
 
     def __hash__(self) -> int:
-        return hash(self.key) ^ hash(self.task.name)
+        return self._hash
 
     def __repr__(self) -> str:
         return self.task._describe(self)
@@ -132,7 +132,7 @@ class TaskInstance(Instance, Generic[R_co]):
 
         Options, costs and errors are those of `checkpoint.run`.
         """
-        value: R_co = _run_values(self, options)
+        value: R_co = run(self, **options)
         return value
 
     async def run_async(self, **options: Unpack[RunOptions]) -> R_co:
@@ -145,13 +145,15 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def plan(self, **options: Unpack[RunOptions]) -> Forecast:
         """Tell what `run` would do, and why; evaluates bodies and reads metadata, runs nothing."""
-        return _forecast(self, options)
+        return forecast(self, **options)
 
     def why(self, **options: Unpack[RunOptions]) -> Reason:
         """Tell which cue decides whether `run` would compute this instance: `print(instance.why())`.
 
         Options are those of `run`; evaluates bodies and reads metadata, runs nothing.
         """
+        from checkpoint.forecasts import reason
+
         return reason(self, options)
 
     def lineage(self) -> Lineage:
@@ -160,6 +162,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is no stored value.
         """
+        from checkpoint.lineage import Lineage
+        from checkpoint.store import current_store
+
         row = self._newest_row()
         if row is None:
             raise NotCachedError(repr(self))
@@ -171,6 +176,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is none, or it is damaged.
         """
+        from checkpoint.store import current_store
+        from checkpoint.values import load
+
         store = current_store()
         row = self._newest_row()
         try:
@@ -190,10 +198,15 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def _newest_row(self) -> str | None:
         """Return the row of the entry that is used whether or not it is fresh."""
+        from checkpoint.version import row_of_entry
+
         entry = self._newest()
         return row_of_entry(self.key, entry) if entry is not None else None
 
     def _newest(self) -> Entry | None:
+        from checkpoint.revisions import Revisions
+        from checkpoint.store import current_store
+
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
         return next((entry for entry in entries if not entry.is_collected), None)
@@ -218,6 +231,9 @@ class TaskInstance(Instance, Generic[R_co]):
         Args:
             downstream: discard at once what was computed from it, directly or not (reads every entry's head).
         """
+        from checkpoint.lineage import below
+        from checkpoint.store import current_store
+
         store = current_store()
         is_deep = flag(downstream, "downstream of clear()")
         consumers = below(store, [(self.task.name, self.key)]) if is_deep else []
@@ -232,6 +248,8 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is no stored value.
         """
+        from checkpoint.store import current_store
+
         row = self._newest_row()
         if row is None:
             raise NotCachedError(repr(self))
@@ -280,7 +298,7 @@ class Task(Generic[P, R]):
         self._code: Code | None = None  # where the task came from another process
         self._fingerprinted: Code | None = None
         self._fingerprint = b""
-        self._reference: wire.TaskReference | None = None
+        self._reference: TaskReference | None = None
         self._has_warned = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> TaskInstance[R]:
@@ -313,7 +331,9 @@ class Task(Generic[P, R]):
         return f"<task {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return wire.resolve, (self.reference,)
+        from checkpoint.wire import resolve
+
+        return resolve, (self.reference,)
 
     def __copy__(self) -> Task[P, R]:
         return self
@@ -325,6 +345,8 @@ class Task(Generic[P, R]):
 
     def clear(self) -> None:
         """Discard all results of this task; what was computed from them is computed again by the next run."""
+        from checkpoint.store import current_store
+
         current_store().clear(self.name, creates=not self.is_stored)
 
     def changes(self, *, every: bool = False) -> list[Change]:
@@ -336,7 +358,7 @@ class Task(Generic[P, R]):
             every: compare not only with the code that made the newest of the older entries, but with all code that
                 made any.
         """
-        revisions = Revisions(current_store(), self)
+        revisions = self._revisions()
         return revisions.differences(revisions.others(every=flag(every, "every of changes()")))
 
     def accept(self, *, every: bool = False) -> list[Change]:
@@ -350,15 +372,24 @@ class Task(Generic[P, R]):
         Returns:
             what was accepted; empty if all entries count as made by the present code already.
         """
-        revisions = Revisions(current_store(), self)
+        revisions = self._revisions()
         accepted = revisions.others(every=flag(every, "every of accept()"))
         changes = revisions.differences(accepted)
         for fingerprint in accepted:
             revisions.accept(fingerprint)
         return changes
 
+    def _revisions(self) -> Revisions:
+        from checkpoint.revisions import Revisions
+        from checkpoint.store import current_store
+
+        return Revisions(current_store(), self)
+
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
+        from checkpoint.store import current_store
+        from checkpoint.version import key_of
+
         kept = (found for found in current_store().scan(self.name) if not found[1].is_collected)
         for key, rows in itertools.groupby(kept, lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
@@ -376,6 +407,8 @@ class Task(Generic[P, R]):
             ImportError: pandas is not installed.
         """
         from checkpoint.frames import frame_of
+        from checkpoint.store import current_store
+        from checkpoint.version import key_of
 
         kept = (key_of(row) for row, entry in current_store().scan(self.name) if not entry.is_collected)
         return frame_of([TaskInstance(self, key, None) for key in dict.fromkeys(kept)], names=self._signature.names)
@@ -384,6 +417,7 @@ class Task(Generic[P, R]):
         from checkpoint import texts
         from checkpoint.inventory import summary_of
         from checkpoint.markup import card
+        from checkpoint.store import current_store
 
         facts = {"task": self.name}
         with contextlib.suppress(StoreError):
@@ -473,8 +507,10 @@ class Task(Generic[P, R]):
     # --- between processes ---
 
     @property
-    def reference(self) -> wire.TaskReference:
+    def reference(self) -> TaskReference:
         """How this task is named to another process."""
+        from checkpoint import wire
+
         if self._reference is None:
             function = self._function
             options = (
@@ -527,7 +563,7 @@ class Task(Generic[P, R]):
             made = self._signature.call(self._function, values)
         finally:
             _evaluation.is_on = was_on
-        if isinstance(made, Runner):
+        if type(made) is Runner:
             return made
         if not callable(made) or isinstance(made, (type, Task)):
             if inspect.iscoroutine(made):
@@ -632,7 +668,9 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         Thread-safe. Inside a runner it computes in that same worker, one after the other. Cost of a warm run: about
         10 us per instance of the graph; the values of the given instances are read, no others.
     """
-    return _run_values(instances, options)
+    from checkpoint.runs import run_values
+
+    return run_values(instances, options)
 
 
 def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
@@ -640,7 +678,9 @@ def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:
 
     Arguments and errors are those of `run`, without what tasks raise.
     """
-    return _forecast(instances, options)
+    from checkpoint import forecasts
+
+    return forecasts.forecast(instances, options)
 
 
 def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
@@ -648,7 +688,9 @@ def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
 
     Arguments and errors are those of `run`, but failures of tasks are in the report.
     """
-    return _run_report(instances, options)
+    from checkpoint import runs
+
+    return runs.run_report(instances, options)
 
 
 async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
@@ -658,4 +700,6 @@ async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
     """
     import asyncio
 
-    return await asyncio.to_thread(_run_values, instances, options)
+    from checkpoint.runs import run_values
+
+    return await asyncio.to_thread(run_values, instances, options)

@@ -46,7 +46,7 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         options: _Options = {"codec": task.codec, "is_mapped": is_mapped}
         options["allows_pickle"] = store.settings.allows_pickle
         if entry.has_files:
-            with files.in_folder(store.directory(task.name, row)):
+            with files.in_folder(lambda: store.directory(task.name, row)):
                 value, digest = codec.decode(frame, **options)
         else:
             value, digest = codec.decode(frame, **options)
@@ -84,7 +84,9 @@ def encoded(
     task = instance.task
     check_codec(store, task)
     head: dict[str, Any] = {"upstream": upstream} if upstream else {}
-    with files.recorded_in(head), files.in_folder(store.directory(task.name, row)):
+    if type(value) in codec.ATOMS:  # no files
+        return codec.encode(value, instance, codec=task.codec, level=task.level, head=head), False
+    with files.in_folder(lambda: store.directory(task.name, row), head):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
     return frame, "files" in head
 

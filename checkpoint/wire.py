@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 
 from checkpoint import codec, functions, process
 from checkpoint.errors import StoreError, UnknownTaskError
+from checkpoint.graph import Instance
 from checkpoint.policy import Policy, current_policy
 from checkpoint.sources import Source, install, sources_of
 from checkpoint.store import Store
-from checkpoint.worker import Failure, Job, Kind, Report, work
+from checkpoint.worker import Failure, Job, Kind, Made, Report, work
 
 __all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve", "stopped_runs"]
 
@@ -44,6 +45,8 @@ class TaskReference(NamedTuple):
 #: The tasks of this process by token.
 known_tasks: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _received_tasks: list[Any] = []
+#: Stop file of the run whose jobs were computed here last -> their results.
+_made: dict[str, dict[Instance, Made]] = {}
 #: Runs, by their stop file, that this process was told to stop.
 stopped_runs: set[str] = set()
 
@@ -135,11 +138,19 @@ def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
             return [tuple(Report(Kind.FAILED, failure=Failure.of(error, is_local=False)))]
         try:
             stop, mark = functools.partial(_should_stop, stop_file), functools.partial(process.mark, batch)
-            reports = work(store or packed_store, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark)
+            made = _made_in(stop_file) if process.is_ours() else None
+            there = store or packed_store
+            reports = work(there, jobs, Policy(*policy), is_local=False, should_stop=stop, started=mark, made=made)
         except StoreError as error:
             reports = [Report(Kind.FAILED, failure=Failure.of(error, is_local=False))]
         process.mark_idle()
         return [tuple(report) for report in reports]
+
+
+def _made_in(run: str) -> dict[Instance, Made]:
+    if run not in _made:
+        _made.clear()
+    return _made.setdefault(run, {})
 
 
 def _should_stop(stop_file: str) -> bool:

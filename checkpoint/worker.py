@@ -16,6 +16,7 @@ import enum
 import functools
 import inspect
 import io
+import itertools
 import os
 import pickle
 import threading
@@ -23,8 +24,8 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
-from pathlib import Path
-from typing import Any, NamedTuple, Self, final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, final
 
 from checkpoint import codec, process
 from checkpoint.errors import DamagedEntryError, StoreError, TaskFailedError, TaskTimeoutError
@@ -47,10 +48,14 @@ from checkpoint.version import (
     version_of,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = [
     "Failure",
     "Job",
     "Kind",
+    "Made",
     "Report",
     "is_inside_runner",
     "task_directory",
@@ -58,6 +63,9 @@ __all__ = [
     "work",
     "work_async",
 ]
+
+
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Kind(enum.IntEnum):
@@ -124,16 +132,21 @@ class Report(NamedTuple):
     #: When the runner began, in seconds since 1970 by the clock of its host; 0 if it didn't.
     began: float = 0.0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the job was begun at all."""
+        return self.kind != Kind.INTERRUPTED or self.failure is not None
+
 
 class Job(NamedTuple):
     """One instance to be computed, with its runner where that is at hand."""
 
     instance: Instance
-    #: Address of each stored instance whose value it takes -> edition of that.
+    #: Address of each stored instance whose value it takes -> edition of that, but for earlier jobs of the batch.
     editions: Mapping[bytes, str]
     runner: Runner | None = None
-    #: Hash of the versions of what it requires.
-    basis: bytes = b""
+    #: Hash of the versions of what it requires; None if that is known only after earlier jobs of the batch.
+    basis: bytes | None = b""
     #: What `Store.changes` said before it was found missing.
     changes: int | None = None
     #: Whether it is left alone while another run computes it, and not computed if there is a result by now.
@@ -177,18 +190,34 @@ def task_directory() -> Path:
 # --- inputs ----------------------------------------------------------------------------------------------
 
 
+class Made(NamedTuple):
+    """A result that was computed here before. `value` is the value itself where it is small and can't be changed."""
+
+    row: str
+    version: bytes
+    value: Any
+
+
+#: Stands for a value that a consumer must decode anew, as another one might change it.
+_ENCODED = object()
+_SMALL_BYTES = 1024
+_MOST_MADE = 10_000
+
+
 @final
 class _Inputs:
     """The values that one runner needs, and the versions they have. Instances that aren't stored are computed here."""
 
-    def __init__(self, store: Store, editions: Mapping[bytes, str]) -> None:
+    def __init__(self, store: Store, editions: Mapping[bytes, str], made: Mapping[Instance, Made] = _NOTHING) -> None:
         self.values: dict[Instance, Any] = {}
         self.versions: dict[Instance, bytes] = {}
+        self.basis = b""
         self.lacking: list[tuple[str, str, str]] = []
         #: (task name, row, mark of the version) of what was read or computed here.
         self.upstream: list[tuple[str, str, str]] = []
         self._store = store
         self._editions = editions
+        self._made = made
 
     def load(self, wanted: Sequence[Instance]) -> None:
         runners: dict[Instance, Runner] = {}
@@ -208,20 +237,28 @@ class _Inputs:
                     self._compute(instance, runner)
 
     def _read(self, instance: Instance) -> None:
-        self.versions[instance] = b""
         task, address = instance.task, address_of(instance.task.name, instance.key)
-        row = row_of(instance.key, self._editions.get(address, ""))
+        edition, made = self._editions.get(address), self._made.get(instance)
+        row = made.row if made is not None and edition is None else row_of(instance.key, edition or "")
+        if made is not None and made.row == row and made.value is not _ENCODED:
+            self.values[instance] = made.value
+            self._settle(instance, row, made.version)
+            return
         try:
             found = load(self._store, task, row)
         except DamagedEntryError as damage:
-            self.lacking.append((task.name, instance.key, damage.reason))
+            self._lack(instance, damage.reason)
             return
         if found is None:
-            self.lacking.append((task.name, instance.key, ""))
+            self._lack(instance, "")
             return
         entry, value, digest = found
         self.values[instance] = value
         self._settle(instance, row, version_of(address, entry.generation, digest))
+
+    def _lack(self, instance: Instance, reason: str) -> None:
+        self.versions[instance] = b""
+        self.lacking.append((instance.task.name, instance.key, reason))
 
     def _settle(self, instance: Instance, row: str, version: bytes) -> None:
         self.versions[instance] = version
@@ -229,7 +266,7 @@ class _Inputs:
 
     def _compute(self, instance: Instance, runner: Runner) -> None:
         task = instance.task
-        upstream = [self.versions[above] for above in runner.upstream()]
+        upstream = self.versions_above(runner)
         (epoch,) = self._store.epochs(task.name, [instance.key])
         generation, basis = generation_of(epoch, upstream), basis_of(upstream)
         digest = unstored_digest_of(instance, basis)
@@ -245,6 +282,9 @@ class _Inputs:
                 raise
             finally:
                 _inside.reset(token)
+
+    def versions_above(self, runner: Runner) -> list[bytes]:
+        return [self.versions[above] for above in runner.upstream()]
 
     def arguments(self, runner: Runner) -> list[Any]:
         return [with_values(requirement, self.values.__getitem__) for requirement in runner.requirements]
@@ -323,12 +363,16 @@ class _Looked(NamedTuple):
 class _Batch:
     """Reports of some jobs, in their order, on results that are gathered and then committed together."""
 
-    def __init__(self, store: Store, jobs: Sequence[Job], is_local: bool) -> None:
+    def __init__(self, store: Store, jobs: Sequence[Job], is_local: bool, made: dict[Instance, Made]) -> None:
         self._is_gathering_on = isinstance(store, WriteBehind)
         self.store = store if isinstance(store, WriteBehind) else WriteBehind(store)
         self.jobs = jobs
         self._reports: list[Report | None] = [None] * len(jobs)
         self._rows = [""] * len(jobs)
+        self._upstream: list[Sequence[Instance]] = [()] * len(jobs)
+        self._made = made
+        for oldest in list(itertools.islice(made, max(0, len(made) - _MOST_MADE))):
+            del made[oldest]
         self._recorded: set[TaskInfo] = set()
         self._is_local = is_local
         self._place = f"process {os.getpid()}"
@@ -336,39 +380,41 @@ class _Batch:
         #: Task name and row of the claim on the job that was begun.
         self._claimed: tuple[str, str] | None = None
         self._looked: _Looked | None = None
+        #: Jobs that were begun, or not, and gave nothing that later ones could take.
+        self._absent: set[Instance] = set()
 
-    def _read_epochs(self) -> dict[Instance, Epoch]:
-        by_task: dict[TaskInfo, list[Instance]] = {}
-        for job in self.jobs:
-            by_task.setdefault(job.instance.task, []).append(job.instance)
-        return {
-            instance: epoch
-            for task, instances in by_task.items()
-            for instance, epoch in zip(
-                instances,
-                self.store.epochs(task.name, [instance.key for instance in instances], creates=True),
-                strict=True,
-            )
-        }
+    def _read_epochs(self) -> list[Epoch]:
+        by_task: dict[TaskInfo, list[int]] = {}
+        for position, job in enumerate(self.jobs):
+            by_task.setdefault(job.instance.task, []).append(position)
+        found = [Epoch(0, 0)] * len(self.jobs)
+        for task, positions in by_task.items():
+            keys = [self.jobs[position].instance.key for position in positions]
+            for position, epoch in zip(positions, self.store.epochs(task.name, keys, creates=True), strict=True):
+                found[position] = epoch
+        return found
 
-    def begin(self, position: int) -> bool:
+    def begin(self, position: int, basis: bytes) -> bool:
         """Claim a job; False, and a report, if another run computes it or has done so."""
         job = self.jobs[position]
         instance, task = job.instance, job.instance.task
-        edition = edition_of(task.fingerprint, job.basis)
+        edition = edition_of(task.fingerprint, basis)
         row = self._rows[position] = row_of(instance.key, edition)
         if job.is_claimed:
             if not self.store.claim(task.name, row):
                 self._reports[position] = Report(Kind.BUSY, edition=edition)
+                self._absent.add(instance)
                 return False
             self._claimed = task.name, row
-        entry = self._entry(position) if job.is_looked_for else None
+        entry = self._entry(position, basis) if job.is_looked_for else None
         if entry is None:
             return True
+        version = version_of(address_of(task.name, instance.key), entry.generation, entry.digest)
+        self._made[instance] = Made(row, version, _ENCODED)
         self._reports[position] = Report(Kind.FOUND, entry.generation, entry.digest, size=entry.size, edition=edition)
         return False
 
-    def _entry(self, position: int) -> Entry | None:
+    def _entry(self, position: int, basis: bytes) -> Entry | None:
         """Return the entry that a job is to make, if it is there by now."""
         job = self.jobs[position]
         task, changes, looked = job.instance.task, self.store.changes(), self._looked
@@ -379,7 +425,7 @@ class _Batch:
             keys = [other.instance.key for other in self.jobs[position:end] if other.instance.task is task]
             looked = self._looked = _Looked(task, end, changes, self.store.look(task.name, keys))
         for entry in looked.entries.get(job.instance.key, ()):
-            if (entry.basis, entry.fingerprint) == (job.basis, task.fingerprint) and not entry.is_collected:
+            if (entry.basis, entry.fingerprint) == (basis, task.fingerprint) and not entry.is_collected:
                 is_changed = entry.has_files and changed_files(self.store, task.name, self._rows[position])
                 return None if is_changed else entry
         return None
@@ -391,18 +437,27 @@ class _Batch:
             self._claimed = None
 
     def inputs(self, position: int, runner: Runner) -> _Inputs | None:
-        """Load what a runner needs; None, and a report, if something is missing."""
+        """Load what a runner needs; None, and a report, if something is missing.
+
+        None without a report if an earlier job, of which it needs the result, has none.
+        """
         job = self.jobs[position]
-        inputs = _Inputs(self.store, job.editions)
+        if self._absent and not self._absent.isdisjoint(runner.upstream()):
+            self._absent.add(job.instance)
+            return None
+        inputs = _Inputs(self.store, job.editions, self._made)
         if runner.requirements:
             inputs.load(runner.upstream())
             if inputs.lacking:
                 self._reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
+                self._absent.add(job.instance)
                 return None
         task = job.instance.task
-        basis = basis_of([inputs.versions[above] for above in runner.upstream()])
-        if basis != job.basis:
-            self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, basis))
+        inputs.basis = basis_of(inputs.versions_above(runner))
+        if job.basis is not None and inputs.basis != job.basis:
+            self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, inputs.basis))
+        if job.basis is None and not self.begin(position, inputs.basis):
+            return None
         _inside.set(_Place(self.store, task.name, self._rows[position]))
         return inputs
 
@@ -410,21 +465,31 @@ class _Batch:
         """Encode a result and give it to the store."""
         began = time.time() - seconds
         instance = self.jobs[position].instance
-        task, epoch = instance.task, self._epochs[instance]
-        upstream = runner.upstream()
-        versions = [inputs.versions[above] for above in upstream]
-        generation, basis, row = generation_of(epoch, versions), basis_of(versions), self._rows[position]
+        task, epoch = instance.task, self._epochs[position]
+        self._upstream[position] = runner.upstream()
+        generation, row = generation_of(epoch, inputs.versions_above(runner)), self._rows[position]
         for file in files_in(instance.values):
             file.check()
         frame, has_files = encoded(self.store, instance, row, value, inputs.upstream)
         entry = Entry(
-            generation, frame.digest, basis, task.fingerprint, origin(), seconds, time.time(), frame.size, has_files
+            generation,
+            frame.digest,
+            inputs.basis,
+            task.fingerprint,
+            origin(),
+            seconds,
+            time.time(),
+            frame.size,
+            has_files,
         )
         if task not in self._recorded:
             record_code(self.store, task)
             record_origin(self.store, task)
             self._recorded.add(task)
         self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame)])
+        version = version_of(address_of(task.name, instance.key), generation, frame.digest)
+        is_plain = type(value) in codec.ATOMS and frame.size <= _SMALL_BYTES
+        self._made[instance] = Made(row, version, value if is_plain else _ENCODED)
         if self._claimed is not None and self._claimed[1] == row:
             self._claimed = None
         edition = row[len(instance.key) + 1 :]
@@ -446,7 +511,7 @@ class _Batch:
     def finished(self) -> list[Report]:
         """Return all reports, with results committed unless a store was given that gathers on.
 
-        What was not begun counts as interrupted.
+        What was not begun counts as interrupted, and so does what was computed from a result that was dropped.
         """
         try:
             if not self._is_gathering_on:
@@ -455,11 +520,16 @@ class _Batch:
             for position, report in enumerate(self._reports):
                 if report is not None and report.kind is Kind.COMPUTED:
                     self.fail(position, error)
-        for position, job in enumerate(self.jobs):
+        dropped: set[Instance] = set()
+        for position, job in enumerate(self.jobs) if self.store.dropped else ():
             report = self._reports[position]
             is_kept = report is not None and report.kind is Kind.COMPUTED
             if is_kept and (job.instance.task.name, self._rows[position]) in self.store.dropped:
                 self._reports[position] = Report(Kind.SUPERSEDED)
+                dropped.add(job.instance)
+            elif dropped.intersection(self._upstream[position]):
+                self._reports[position] = None
+                dropped.add(job.instance)
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
 
@@ -499,22 +569,24 @@ def work(
     is_local: bool = True,
     should_stop: Callable[[], bool] = bool,
     started: Callable[[int], None] | None = None,
+    made: dict[Instance, Made] | None = None,
 ) -> list[Report]:
     """Compute jobs one after the other in the calling thread; report on each, in order.
 
     Args:
         store: where inputs are and results go.
-        jobs: instances none of which requires another.
+        jobs: instances, each after those of them that it requires.
         policy: what changed code means in this run.
         is_local: the reports stay in this process, so exceptions need no pickling.
         should_stop: asked before each job; once it says True the remaining jobs are not begun.
         started: called with each position before it begins.
+        made: results of earlier batches of the same run; those of this one are added.
 
     Notes:
         Raises nothing of what a task raises, KeyboardInterrupt included. After an exception the remaining jobs are
         not begun: whether they shall be is not decided here.
     """
-    batch = _Batch(store, jobs, is_local)
+    batch = _Batch(store, jobs, is_local, made if made is not None else {})
     with open_store(batch.store), policy_in_force(policy):
         for position, job in enumerate(jobs):
             if should_stop():
@@ -524,7 +596,7 @@ def work(
             token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
             began = time.perf_counter()
             try:
-                if not batch.begin(position):
+                if job.basis is not None and not batch.begin(position, job.basis):
                     continue
                 runner = job.runner or job.instance.evaluate()
                 inputs = batch.inputs(position, runner)
@@ -535,7 +607,7 @@ def work(
                     began = time.perf_counter()
                     with process.time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
                         value = runner.function(*arguments)
-                        if inspect.isawaitable(value):
+                        if type(value) not in codec.ATOMS and inspect.isawaitable(value):
                             value = _awaited(value)
                     took = time.perf_counter() - began
                     if watch is not None:
@@ -554,7 +626,7 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
     """Compute one job in the running event loop: a coroutine there, a plain function in a thread beside it."""
     import asyncio
 
-    batch = _Batch(store, [job], True)
+    batch = _Batch(store, [job], True, {})
     if should_stop():
         return batch.finished()
     seconds = job.instance.task.timeout
@@ -563,7 +635,7 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
     with open_store(batch.store), policy_in_force(policy):
         token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
         try:
-            if not batch.begin(0):
+            if job.basis is not None and not batch.begin(0, job.basis):
                 return batch.finished()
             runner = job.runner or job.instance.evaluate()
             inputs = batch.inputs(0, runner)

@@ -37,6 +37,8 @@ from checkpoint import (
     task_directory,
     verify,
 )
+from checkpoint.bundles import export_bundle, import_bundle
+from checkpoint.inventory import calls, summaries
 from checkpoint.journal import journal_at
 from checkpoint.room import Value, in_order
 from checkpoint.store import current_store, usage
@@ -153,12 +155,12 @@ def test_a_missing_or_cut_value_is_found(store: Path, size: int) -> None:
 
 @pytest.mark.parametrize("offset", [0, 5, 20, 40, 60])
 def test_changed_metadata_are_found(store: Path, offset: int) -> None:
-    """Metadata that don't fit the value, the row or this version are damage; a generation belongs to no value. [T7]"""
+    """Metadata that don't fit the value, the row or this version are damage. [T7]"""
     square(1).run(executor="serial")
     folder = folder_of(store, square)
     tag = "cast(substr(tag, 1, ?) || x'FF' || substr(tag, ? + 2) AS BLOB)"
     sql(folder, f"UPDATE Cache SET tag = {tag} WHERE key LIKE '{{%'", offset, offset)
-    assert ([] if offset == 5 else [ProblemKind.DAMAGED]) == kinds(verify().damage)
+    assert [ProblemKind.DAMAGED] == kinds(verify().damage)
 
 
 def test_a_database_that_cannot_be_read_is_found(store: Path) -> None:
@@ -488,6 +490,25 @@ def test_lineage_outlives_the_value() -> None:
     assert [f"test_care.{B1}"] == above
     block(1, LARGE).clear(downstream=True)
     assert ["block 1", "length", "length", "report"] == computed(graph())
+
+
+def test_listings_leave_out_collected_values() -> None:
+    """What counts the results of a store counts those that are there. [T7]"""
+    graph().run(executor="serial")
+    collect(tasks=[block], apply=True)
+    found = {summary.task: summary.calls for summary in summaries(current_store())}
+    assert ({length.name: 2, report.name: 1}, []) == (found, list(calls(current_store(), block.name)))
+
+
+def test_a_result_is_exported_without_what_was_collected(tmp_path: Path) -> None:
+    """Elsewhere it is fresh, too, though a value that it was computed from went before. [T7]"""
+    graph().run(executor="serial")
+    collect(tasks=[block], apply=True)
+    export_bundle(current_store(), list(calls(current_store(), report.name)), tmp_path / "bundle.zip")
+    with open_store(tmp_path / "other") as other:
+        import_bundle(other.store, tmp_path / "bundle.zip")
+        assert ([], ()) == (computed(graph()), verify().damage)
+        assert bytes([1]) * LARGE == block(1, LARGE).run(executor="serial")
 
 
 def test_files_go_with_their_value() -> None:

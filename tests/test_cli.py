@@ -423,7 +423,7 @@ arguments = st.one_of(
 
 
 #: Commands that write files where one says, or run what is named.
-WRITING = ("export", "graph", "run")
+WRITING = ("export", "graph", "report", "run")
 
 
 def options_of(command: click.Command) -> list[str]:

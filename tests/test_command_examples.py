@@ -34,6 +34,11 @@ def fit(fold: int, alpha: float = 0.5) -> dict:
 @memo
 def total(parts: list) -> float:
     return sum(part["loss"] for part in parts)
+
+
+@memo
+def report() -> str:
+    return "done"
 """
 BINOMIALS = """
 from checkpoint import requires, task
@@ -92,6 +97,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bin" / "checkpoint").chmod(0o700)
     (folder / ".config" / "fish" / "completions").mkdir(parents=True)
     shell(folder, f"{sys.executable} before.py && checkpoint export best.zip train.fit fold=3")
+    reported = "import binomials as b; b.choose(5, 2).run(report='1.html'); b.choose(6, 2).run(report='2.html')"
+    shell(folder, f'{sys.executable} -c "{reported}"')
     return folder
 
 

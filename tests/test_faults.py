@@ -219,6 +219,7 @@ def test_a_value_that_is_cut_or_gone_is_computed_again(change: str, folder: Path
         store = Path(os.environ["CP_CACHE_DIR"])
         wanted = sizes([part(number, 50_000) for number in range(4)])
         for kind in ("serial", "threads", "processes"):
+            part.clear()
             attempt(wanted, executor=kind)
             files = sorted(store.rglob("*.val"))
             damage()

@@ -19,7 +19,7 @@ import pytest
 
 import checkpoint
 from checkpoint import collect, memo, parking, run, run_report
-from checkpoint.events import Event
+from checkpoint.events import Event, Observer
 from checkpoint.store import WriteBehind, current_store
 
 WAIT_S = 60
@@ -28,16 +28,12 @@ FOLDER = Path(__file__).parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these tests need the locks of Linux")
 
 
-class Watcher:
+class Watcher(Observer):
     """An observer that keeps the kinds of events, and sets an event of its own once something is parked."""
 
     def __init__(self) -> None:
         self.kinds: list[tuple[str, str]] = []
         self.parked = threading.Event()
-
-    def begin(self, counts: Any) -> None: ...
-    def tick(self) -> None: ...
-    def end(self) -> None: ...
 
     def notify(self, event: Event) -> None:
         self.kinds.append((event.kind.value, repr(event.instance)))
@@ -370,6 +366,7 @@ HOLD = """
     import os, sys, time
     from pathlib import Path
     from checkpoint import memo, run_report
+    from checkpoint.events import Observer
 
     @memo(name="shared.value")
     def value(number):
@@ -396,10 +393,7 @@ HOLD = """
             time.sleep(0.005)
         return "right of " + left().run()
 
-    class Watch:
-        def begin(self, counts): pass
-        def tick(self): pass
-        def end(self): pass
+    class Watch(Observer):
         def notify(self, event):
             if event.kind.value == "parked":
                 Path(f"parked-{os.getpid()}").touch()

@@ -446,6 +446,12 @@ def test_run_of_what_fails_shows_the_users_traceback(shapes: Any) -> None:
     assert (1, True) == (result.exit_code, "1 computed, 0 fresh, 2 failed in " in result.stderr)
 
 
+def test_run_writes_a_page_on_the_run(tmp_path: Path) -> None:
+    """With `--report`."""
+    assert 0 == ask("run", "programs:square", "x=3", "--executor", "serial", "--report", "a.html").exit_code
+    assert "square" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
 # --- graph, export, import -------------------------------------------------------------------------------
 
 

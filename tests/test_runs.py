@@ -11,7 +11,7 @@ import pickle
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from checkpoint import (
     run_async,
     run_report,
     task,
+    task_directory,
 )
 from checkpoint.events import Event, EventKind, RunBegun, RunEnded, Tick
 from checkpoint.store import store_at
@@ -221,12 +222,14 @@ class RecordingExecutor(Executor):
     def __init__(self) -> None:
         self.sent: list[int] = []
         self.received: list[int] = []
+        self.counts: list[int] = []
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         self.sent.append(len(pickle.dumps((fn, args))))
         future: Future[Any] = Future()
         future.set_result(fn(*args, **kwargs))
         self.received.append(len(pickle.dumps(future.result())))
+        self.counts.append(len(future.result()))
         return future
 
 
@@ -259,7 +262,8 @@ def test_what_is_sent_does_not_grow_with_the_ancestry() -> None:
     for _ in range(300):
         instance = step(instance)
     run([chain(300), instance], executor=recording)
-    assert max(recording.sent[-20:]) < 3000
+    assert sum(recording.counts) == 602
+    assert max(sent / count for sent, count in zip(recording.sent, recording.counts, strict=True)) < 3000
 
 
 @pytest.mark.parametrize("nothing", [[], {}, (), [[], {}]])
@@ -806,3 +810,56 @@ def test_what_no_fingerprint_can_see_is_named_once() -> None:
     memo(name="lab.locked")(locked)(2).run(executor="serial")
     memo(name="lab.pinned", version=1)(locked)(1).run(executor="serial")
     assert [__file__] == [warning.filename for warning in caught]
+
+
+# --- batches that hold a chain ---------------------------------------------------------------------------
+
+
+@memo
+def broken_at_thirty(before: Any, number: int) -> int:
+    """Fail at one link of a chain."""
+    if number == 30:
+        raise LookupError("link 30")
+    return int(before) + 1
+
+
+def links(count: int) -> Any:
+    """Return the end of a chain."""
+    instance: Any = broken_at_thirty(0, 0)
+    for number in range(1, count):
+        instance = broken_at_thirty(instance, number)
+    return instance
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_a_failure_inside_a_chain_keeps_what_is_above_it(executor: str) -> None:
+    """Links before the one that fails are kept, those after it are skipped, however many were sent along."""
+    report = run_report(links(60), executor=executor, max_workers=2, on_error="continue")
+    counts = next(iter(report.counts.values()))
+
+    assert (30, 1, 29) == (counts.computed, counts.failed, counts.skipped)
+    assert 30 == len(list(broken_at_thirty.entries()))
+
+
+@task
+def clearing(number: int) -> Callable[[], int]:
+    """Count up a chain; one link clears an earlier one the first time it is computed."""
+    if number == 0:
+        return lambda: 0
+
+    def compute(before: int) -> int:
+        marker = task_directory().parent / "cleared"
+        if number == 40 and not marker.exists():
+            marker.touch()
+            clearing(35).clear()
+        return before + 1
+
+    return requires(clearing(number - 1))(compute)
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_what_was_computed_from_a_cleared_link_is_computed_again(executor: str) -> None:
+    """A clear of a link, while those after it are computed in the same go, leaves a chain in which all is fresh."""
+    assert clearing(60).run(executor=executor, max_workers=2) == 60
+    assert clearing(60).run(executor=executor, max_workers=2) == 60
+    assert [] == list(clearing(60).plan().compute)

@@ -17,10 +17,13 @@ from programs import square, total
 
 import checkpoint
 from checkpoint import DamagedSnapshotError, StoreError, memo, open_store, run, run_report, task_directory
+from checkpoint.bundles import export_bundle
 from checkpoint.codec import Frame, encode
 from checkpoint.flows.linear import CheckpointFlow
 from checkpoint.flows.workflow import CheckpointManager, ExecutionContext, task, workflow
+from checkpoint.inventory import calls
 from checkpoint.journal import journal_at
+from checkpoint.previews import preview
 from checkpoint.store import Write, current_store, store_at
 from checkpoint.store.disk import DiskStore
 
@@ -82,13 +85,12 @@ def plant_bytes(store: Path, instance: Any, frame: Frame) -> None:
 # --- what is planted is not run --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", [plant, plant_bytes])
 @pytest.mark.parametrize("size", [10, 100_000])
-def test_without_a_guard_a_planted_frame_runs(store: Path, tmp_path: Path, how: Callable[..., None], size: int) -> None:
+def test_without_a_guard_a_planted_frame_runs(store: Path, tmp_path: Path, size: int) -> None:
     """The cache folder is trusted data: this is what the guards are for, and what makes the tests below tests. [T6]"""
     mark = tmp_path / "mark"
     pickled(size).run(executor="serial")
-    how(store, pickled(size), encode(Malice(mark), "it"))
+    plant(store, pickled(size), encode(Malice(mark), "it"))
     pickled(size).run(executor="serial")
     assert mark.exists()
 
@@ -362,7 +364,7 @@ def test_only_the_owner_can_use_a_store(store: Path) -> None:
 
 @pytest.mark.usefixtures("_open_umask")
 def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
-    """The file of a linear flow and the three files of a workflow's checkpoint are 0600. [T6]"""
+    """The file of a linear flow, the three files of a workflow's checkpoint and a bundle of results are 0600. [T6]"""
     exports = tmp_path / "exports"
     exports.mkdir(mode=0o700)
     flow = CheckpointFlow(str(exports / "flow.state"))
@@ -380,7 +382,9 @@ def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
 
     context = ExecutionContext.create(made.graph, "one")
     CheckpointManager.create_checkpoint(context, path=str(exports / "checkpoint"))
-    assert (4, {}) == (len(list(exports.iterdir())), modes(exports))
+    square(1).run(executor="serial")
+    export_bundle(current_store(), list(calls(current_store(), square.name)), exports / "bundle.zip")
+    assert (5, {}) == (len(list(exports.iterdir())), modes(exports))
     journal_at().close()
 
 
@@ -416,3 +420,14 @@ def test_arguments_stay_inside(tmp_path: Path, store: Path, argument: str, size:
 def echo(argument: str, size: int) -> tuple[str, int, bytes]:
     (task_directory() / "note").write_text("x")
     return argument, size, bytes(size)
+
+
+def test_a_planted_frame_is_not_run_to_show_it(store: Path, tmp_path: Path) -> None:
+    """What shows values without the task's code loads no pickle where none is allowed. [T6]"""
+    mark = tmp_path / "mark"
+    text(10).run(executor="serial")
+    plant(store, text(10), encode(Malice(mark), "it"))
+    with open_store(store, allow_pickle=False) as opened:
+        ((row, _),) = opened.store.scan(text.name)
+        shown = preview(opened.store, text.name, row, 80)
+    assert (False, True) == (mark.exists(), "a pickle" in shown)

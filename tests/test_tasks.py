@@ -1054,3 +1054,22 @@ def test_depends_on_counts_as_code() -> None:
     assert computed(make(1)(1)) == 1
     assert computed(make(2)(1)) == 1
     assert computed(make(1)(1)) == 0
+
+
+def test_a_body_is_asked_again_by_every_run(tmp_path: Path) -> None:
+    """A body that lists a folder finds a new file at the next run: a warm run evaluates all bodies again."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a").touch()
+
+    @memo
+    def size_of(name: str) -> int:
+        return len(name)
+
+    @task
+    def listing(folder: str) -> Any:
+        return requires([size_of(name) for name in sorted(os.listdir(folder))])(list)
+
+    assert [1] == listing(str(folder)).run(executor="serial")
+    (folder / "bc").touch()
+    assert [1, 2] == listing(str(folder)).run(executor="serial")

@@ -7,9 +7,13 @@ Next: cli/tasks.py
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -17,6 +21,8 @@ from checkpoint.store import open_store
 from checkpoint.texts import MOMENT_FORMAT
 
 __all__ = ["end_of", "metadata_of", "moment_of", "store_option"]
+
+R = TypeVar("R")
 
 #: How it may be given, and for how long it lasts then.
 _FORMATS = {
@@ -26,22 +32,28 @@ _FORMATS = {
 }
 
 
-def _enter_store(context: click.Context, parameter: click.Parameter, folder: str | None) -> None:
-    if folder is None:
-        return
+def _opened(context: click.Context, parameter: click.Parameter, folder: str | None) -> AbstractContextManager[object]:
     try:
-        context.with_resource(open_store(folder))
+        return contextlib.nullcontext() if folder is None else open_store(folder)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-store_option = click.option(
-    "--store",
-    metavar="FOLDER",
-    callback=_enter_store,
-    expose_value=False,
-    help="Where results are kept; default $CP_CACHE_DIR, else .cache.",
-)
+def store_option(command: Callable[..., R]) -> Callable[..., R]:
+    """Let a command take `--store`: that store is the current one while the command runs."""
+
+    @click.option(
+        "--store",
+        metavar="FOLDER",
+        callback=_opened,
+        help="Where results are kept; default $CP_CACHE_DIR, else .cache.",
+    )
+    @functools.wraps(command)
+    def in_store(*args: Any, store: AbstractContextManager[object], **options: Any) -> R:
+        with store:
+            return command(*args, **options)
+
+    return in_store
 
 
 def moment_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:

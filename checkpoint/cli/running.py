@@ -41,6 +41,7 @@ __all__ = ["run_target"]
     "--on-change", type=click.Choice(["warn", "rerun", "ignore"]), help="What to do with results of edited code."
 )
 @click.option("--progress/--no-progress", default=None, help="Show bars, or don't; default on a terminal.")
+@click.option("--report", type=click.Path(dir_okay=False), metavar="FILE", help="Write a page on the run to FILE.")
 @click.option("--json", "as_json", is_flag=True, help="Print the value as JSON.")
 @click.option("--quiet", "-q", is_flag=True, help="Print neither value nor summary.")
 @store_option

@@ -16,7 +16,6 @@ import sys
 import types
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeGuard
 
 from checkpoint.fingerprint.source import File
@@ -44,7 +43,7 @@ def _places() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     installed += [user] if (user := getattr(site, "USER_SITE", None)) else []
     library = [paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)]
     library += [path for path in sys.path if path.endswith(".zip") and path.startswith(sys.base_prefix)]
-    own = [str(Path(__file__).parent.parent)]
+    own = [os.path.dirname(os.path.dirname(__file__))]
 
     def folders(names: list[str]) -> tuple[str, ...]:
         every = [*names, *map(os.path.realpath, names)]
@@ -291,7 +290,8 @@ def _stamp(path: str) -> tuple[int, int] | None:
 def _read(path: str, names: Mapping[str, Any]) -> bytes | str:
     try:
         if not path.startswith("<"):
-            return Path(path).read_bytes()
+            with open(path, "rb") as file:
+                return file.read()
     except (OSError, ValueError):
         pass
     linecache.checkcache(path)

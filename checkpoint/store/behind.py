@@ -15,12 +15,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from checkpoint.errors import StoreError
 from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["WriteBehind"]
 

@@ -13,8 +13,10 @@ Next: store/behind.py
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import mmap
+import operator
 import os
 import re
 import shutil
@@ -22,8 +24,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import diskcache
 import xxhash
@@ -40,6 +41,9 @@ from checkpoint.store.signature import KEY_VARIABLE
 from checkpoint.store.tag import digest_at, pack, unpack
 from checkpoint.store.usage import using
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 __all__ = ["DiskStore", "disk_store"]
 
 _SETTINGS = {
@@ -55,17 +59,21 @@ _SETTINGS = {
 }
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
+#: How many rows are read at a time where all are wanted.
+_PAGE = 2_000
 #: No moment of a clear is later than that: such a number is damaged.
 _LATEST = 2.0**37
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
+#: DiskCache keeps this number by triggers.
+_COUNT = "SELECT value FROM Settings WHERE key = 'count'"
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
     "SELECT wanted.value, Cache.key, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
     " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
 )
-_SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
+_SELECT_SAME_KEYS = _SELECT_EDITIONS.replace("Cache.tag", "Cache.tag, Cache.filename")
 _UPSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
     " VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(key, raw) DO UPDATE SET store_time = excluded.store_time,"
@@ -99,9 +107,10 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if value.size < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
         name, path = self.filename()
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         temporary = f"{path}.tmp"
         try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(path), mode=0o700)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb", buffering=0) as file:
                 for part in value.parts:
@@ -316,12 +325,19 @@ class DiskStore:
         found: dict[str, list[Entry]] = {}
         if cache is None:
             return found
-        for start in range(0, len(keys), _CHUNK):
-            wanted = json.dumps(keys[start : start + _CHUNK])
-            for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
-                entry = unpack(row, self._signed(cache, task, row, tag))
-                if entry is not None and row.startswith(key):
+        is_most = len(keys) > _CHUNK and self._rows(cache, _COUNT) < [(2 * len(keys),)]
+        if is_most and self.settings.signer is None:  # reading all rows takes half the time of looking for each
+            wanted = set(keys)
+            for row, entry in self.scan(task):
+                if (key := row[: row.rindex("}") + 1]) in wanted:
                     found.setdefault(key, []).append(entry)
+            return found
+        for start in range(0, len(keys), _CHUNK):
+            chunk = json.dumps(keys[start : start + _CHUNK])
+            for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (chunk,)):
+                known = unpack(row, self._signed(cache, task, row, tag))
+                if known is not None and row.startswith(key):
+                    found.setdefault(key, []).append(known)
         return found
 
     def _signed(self, cache: FolderCache, task: str, row: str, tag: Any) -> Any:
@@ -347,10 +363,10 @@ class DiskStore:
         last = "{"
         while cache is not None:
             query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
-            found = self._rows(cache, query, (last, _CHUNK))
-            signed = ((row, self._signed(cache, task, row, tag)) for row, tag in found)
-            yield from ((row, entry) for row, tag in signed if (entry := unpack(row, tag)) is not None)
-            if len(found) < _CHUNK:
+            found = self._rows(cache, query, (last, _PAGE))
+            signed = [(row, self._signed(cache, task, row, tag)) for row, tag in found]
+            yield from [(row, entry) for row, tag in signed if (entry := unpack(row, tag)) is not None]
+            if len(found) < _PAGE:
                 return
             last = found[-1][0]
 
@@ -406,18 +422,14 @@ class DiskStore:
             with self._transaction(task) as (sql, discard):
                 current = self.epochs(task, [write.key for write in writes])
                 kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
-                for write, row, filename, is_kept in zip(writes, columns, written, kept, strict=True):
-                    if not is_kept:
-                        discard(filename)
-                        continue
-                    for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
-                        if other == write.row:
-                            discard(other_file)
-                        elif _is_superseded(unpack(other, tag), write.entry):
-                            discard(other_file)
-                            sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
-                            superseded.append(other)
-                    sql(_UPSERT, row)
+                for filename in itertools.compress(written, map(operator.not_, kept)):
+                    discard(filename)
+                pending = list(itertools.compress(zip(writes, columns, strict=True), kept))
+                while pending:  # once, unless there are several entries of a key: then each sees the one before
+                    group = {write.key: (write, row) for write, row in reversed(pending)}
+                    superseded += self._replaced(sql, discard, [write for write, _ in group.values()])
+                    cache._con.executemany(_UPSERT, [row for _, row in group.values()])
+                    pending = [(write, row) for write, row in pending if group[write.key][0] is not write]
             for other in superseded:
                 shutil.rmtree(self.directory(task, other), ignore_errors=True)
             return kept
@@ -425,6 +437,19 @@ class DiskStore:
             for filename in filter(None, written):
                 cache.disk.remove(filename)
             raise
+
+    def _replaced(self, sql: Sql, discard: Callable[[str | None], None], writes: Sequence[Write]) -> Iterator[str]:
+        """Make room for entries, each of another key; yield the rows that are gone."""
+        entering = {write.key: write for write in writes}
+        for start in range(0, len(writes), _CHUNK):
+            keys = json.dumps([write.key for write in writes[start : start + _CHUNK]])
+            for key, other, tag, filename in sql(_SELECT_SAME_KEYS, (keys,)).fetchall():
+                if other == entering[key].row:
+                    discard(filename)
+                elif _is_superseded(unpack(other, tag), entering[key].entry):
+                    discard(filename)
+                    sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
+                    yield other
 
     def _columns(self, cache: FolderCache, task: str, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)
@@ -526,6 +551,8 @@ class DiskStore:
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
+        from pathlib import Path
+
         return Path(self._path(task), "files", xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass")))
 
     def claims(self) -> Claims:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from checkpoint.codec import Frame
 from checkpoint.store.claims import Claims
 from checkpoint.store.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
 
