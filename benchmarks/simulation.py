@@ -72,6 +72,7 @@ class SimulatedWorkers:
 
     is_in_this_thread = False
     largest_batch = 256
+    takes_chains = False
 
     def __init__(self, weather: Weather, seed: int) -> None:
         self.traits = ExecutorTraits(loss="neighbours")

@@ -33,7 +33,7 @@ def begun(folder, i):
     Path(folder, "begun", name).touch()
     while Path(folder, f"hold-{i}").exists():
         time.sleep(0.01)
-    time.sleep(0.05)
+    time.sleep(0.2)  # longer than what is put into one batch
     Path(folder, "ended", name).touch()
 """
 PROGRAM = """
