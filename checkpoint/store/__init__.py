@@ -8,9 +8,10 @@ Next: store/entry.py
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Self, cast, final
+from typing import Any, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import disk_store
@@ -23,7 +24,7 @@ _default_roots: dict[str, str] = {}
 
 
 def store_at(url: str | os.PathLike[str] | Store) -> Store:
-    """Return the store at a path or `file:` URL, the same object each time; a store is returned as it is.
+    """Return the store at a path or a URL, the same object each time; a store is returned as it is.
 
     Creates nothing.
 
@@ -39,10 +40,11 @@ def store_at(url: str | os.PathLike[str] | Store) -> Store:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"store must be the path of a folder; {text!r} is none")
     scheme, found, rest = text.partition("://")
-    if found and scheme == "file":
-        text = rest
-    elif found:
-        raise ValueError(f"store {text!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
+    if found and (scheme != "file" or "?" in rest):
+        from checkpoint.store.shared.address import shared_store  # few programs need it
+
+        return shared_store(text)
+    text = rest if found else text
     return disk_store(os.path.abspath(os.path.expanduser(text)))
 
 
@@ -66,14 +68,24 @@ class open_store:  # used like the function `open`
     """Make another store the current one for a block: `with open_store("/data/cache"): ...`.
 
     Args:
-        url: a folder (created when the first result is stored), a `file:` URL or a store.
+        url: a folder (created when the first result is stored), `file:///folder?shared` for one that other hosts
+            write too, `s3://bucket/prefix`, `memory://name`, or a store.
+        storage_options: what fsspec is told beside a bucket's address, such as credentials. They stay in this
+            process; others take theirs from their environment.
 
     Notes:
         Holds for the current thread or asyncio task, and for the runs started there.
     """
 
-    def __init__(self, url: str | os.PathLike[str] | Store) -> None:
-        self.store = store_at(url)
+    def __init__(
+        self, url: str | os.PathLike[str] | Store, *, storage_options: Mapping[str, Any] | None = None
+    ) -> None:
+        if storage_options is None:
+            self.store = store_at(url)
+        else:
+            from checkpoint.store.shared.address import shared_store
+
+            self.store = shared_store(str(url), storage_options)
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:

@@ -4,7 +4,7 @@ A commit costs ten times a row, so results of small instances share one. What is
 reaches the store below with the first result that is large, took long or comes 50 ms after the group's first, and on
 `flush`; so a kill loses, beside what was running, results that took some 50 ms in all.
 
-Next: files.py
+Next: store/shared/objects.py
 """
 
 from __future__ import annotations

@@ -33,8 +33,9 @@ from checkpoint.codec import Frame
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
+from checkpoint.store.mounts import network_kind_of
 
-__all__ = ["DiskStore", "disk_store"]
+__all__ = ["DiskStore", "FolderCache", "disk_store", "folder_name"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -130,10 +131,10 @@ class _Connection(sqlite3.Connection):
 
 @final
 class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
-    """The DiskCache of one task's folder."""
+    """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+    def __init__(self, folder: str, **settings: Any) -> None:
+        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
         self._identity = self._identify()
@@ -176,7 +177,7 @@ def _write_all(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _folder_name(task: str) -> str:
+def folder_name(task: str) -> str:
     """Return a task's name as a file name: safe on every file system, bounded, distinct for distinct names."""
     safe = re.sub(r"[^\w.-]", "_", task)
     if safe == task and len(task.encode()) <= 150 and not task.startswith("."):
@@ -211,7 +212,7 @@ class DiskStore:
         self._caches, self._lock = {}, threading.Lock()
 
     def _path(self, task: str) -> str:
-        return os.path.join(self._folder, _folder_name(task))
+        return os.path.join(self._folder, folder_name(task))
 
     def _existing(self, task: str) -> FolderCache | None:
         cache = self._caches.get(task)
@@ -225,6 +226,9 @@ class DiskStore:
             if cache is not None and cache.is_in_place():
                 return cache
             path = self._path(task)
+            if kind := network_kind_of(path):
+                advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
+                raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
             with self._explained(path):
                 for folder in (self.url, self._folder, path):
                     os.makedirs(folder, mode=0o700, exist_ok=True)
