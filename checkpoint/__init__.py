@@ -4,6 +4,7 @@ Start at `task`, `requires` and `memo`; `run` computes. The last line of each fi
 best read next; errors.py is the first.
 """
 
+from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
     BusyFlowError,
@@ -49,6 +50,8 @@ __all__ = [
     "ChangedFlowError",
     "CheckpointError",
     "CodeChangedWarning",
+    "Collected",
+    "Collection",
     "Cue",
     "CycleError",
     "DamagedEntryError",
@@ -63,6 +66,8 @@ __all__ = [
     "Lineage",
     "MutatedInputError",
     "NotCachedError",
+    "Problem",
+    "ProblemKind",
     "Reason",
     "RunReport",
     "StoreError",
@@ -77,6 +82,8 @@ __all__ = [
     "UnsavableError",
     "UnseenCodeWarning",
     "UnstorableError",
+    "Verification",
+    "collect",
     "forecast",
     "memo",
     "open_store",
@@ -87,4 +94,5 @@ __all__ = [
     "run_report",
     "task",
     "task_directory",
+    "verify",
 ]

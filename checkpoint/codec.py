@@ -34,7 +34,19 @@ import xxhash
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
 
-__all__ = ["Codec", "Frame", "Pickler", "check_codec", "decode", "encode", "read_head", "verify"]
+__all__ = [
+    "Codec",
+    "Frame",
+    "Pickler",
+    "check_codec",
+    "decode",
+    "digest_of",
+    "encode",
+    "read_head",
+    "uses_pickle",
+    "verify",
+    "without_value",
+]
 
 _MAGIC = b"\x93CKP"
 _VERSION = 1
@@ -92,6 +104,11 @@ def check_codec(codec: object) -> Codec | None:
     if codec.name in ("pickle", "json") or not 0 < len(codec.name.encode()) < 256:  # type: ignore[attr-defined]
         raise ValueError(f"codec {codec!r} needs a short name of its own")
     return codec  # type: ignore[return-value]  # checked just above
+
+
+def uses_pickle(codec: Codec | None) -> bool:
+    """Tell whether a codec makes pickles, which can run any code when they are loaded."""
+    return codec is None or getattr(codec, "uses_pickle", False)
 
 
 @final
@@ -169,10 +186,16 @@ def encode(
     if len(head_bytes) > _LARGE_HEAD_BYTES:
         head_bytes = zlib.compress(head_bytes, 1)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
+    return _framed(fields, lead_digest, buffers_digest, head_bytes, body)
+
+
+def _framed(
+    fields: tuple[Any, ...], lead_digest: bytes, buffers_digest: bytes, head: bytes, body: Sequence[_Bytes]
+) -> Frame:
     header = _HEADER.pack(*fields, lead_digest, buffers_digest, bytes(8))[:-8]
-    header += xxhash.xxh3_64_digest(header + head_bytes)
-    padding = bytes(-(len(header) + len(head_bytes)) % _ALIGNMENT)
-    return Frame([header + head_bytes + padding, *body], _combine(lead_digest, buffers_digest))
+    header += xxhash.xxh3_64_digest(header + head)
+    padding = bytes(-(len(header) + len(head)) % _ALIGNMENT)
+    return Frame([header + head + padding, *body], _combine(lead_digest, buffers_digest))
 
 
 def _digest_of(buffers: Sequence[memoryview]) -> bytes:
@@ -389,7 +412,31 @@ def read_head(frame: _Bytes) -> Any:
     return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
 
 
-def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
+def without_value(frame: _Bytes) -> Frame:
+    """Return a frame without its value: the head is still there, and the value's digest; decoding it is an error.
+
+    Raises:
+        DamagedEntryError: the header or the head is not what was written.
+    """
+    header = _Header(memoryview(frame))
+    flags = _COMPRESSED if header.is_compressed else 0
+    fields = (_MAGIC, _VERSION, flags, len(header.head), 0)
+    return _framed(fields, header.lead_digest, header.buffers_digest, bytes(header.head), [])
+
+
+def digest_of(frame: _Bytes) -> bytes:
+    """Return the digest of a frame's value as its header tells it; the value isn't read.
+
+    Raises:
+        DamagedEntryError: the header or the head is not what was written.
+    """
+    header = _Header(memoryview(frame))
+    return _combine(header.lead_digest, header.buffers_digest)
+
+
+def decode(
+    frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False, allows_pickle: bool = True
+) -> tuple[Any, bytes]:
     """Return the value of a frame and its digest.
 
     Args:
@@ -397,11 +444,15 @@ def decode(frame: _Bytes, *, codec: Codec | None = None, is_mapped: bool = False
         codec: the task's own codec, used where the frame names it.
         is_mapped: the frame is a map of a file: its large buffers are not read here, so they are not verified
             (their length is), and opening costs the same for any size.
+        allows_pickle: whether a pickle may be loaded, which can run any code.
 
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+        PermissionError: it is a pickle, and none may be loaded.
     """
     name, stream, buffers, digest = _checked(frame, is_mapped)
+    if not allows_pickle and (name == "pickle" or (codec is not None and codec.name == name and uses_pickle(codec))):
+        raise PermissionError("it is a pickle, and pickles are not allowed here")
     return _load(name, stream, buffers, codec), digest
 
 

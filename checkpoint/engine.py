@@ -153,7 +153,8 @@ class Run:
     def _settle_roots(self) -> None:
         unsettled = [node for node, state in enumerate(self._plan.states) if state in (State.READY, State.WAITING)]
         if unsettled:
-            self._work(unsettled)
+            with self.store.using():
+                self._work(unsettled)
 
     def _work(self, nodes: Sequence[int]) -> None:
         options = self._options
@@ -528,7 +529,8 @@ class Run:
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             self._plan.gone(node)
-        self._work(nodes)
+        with self.store.using():
+            self._work(nodes)
         for error in self.outcome.failures.values():
             raise error
 

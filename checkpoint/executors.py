@@ -28,6 +28,7 @@ from typing import Any, Protocol, final
 from checkpoint import process, wire, worker
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
+from checkpoint.store.signature import key_given
 from checkpoint.worker import Job
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
@@ -341,7 +342,7 @@ class _OwnProcesses:
         shutil.rmtree(self._marks, ignore_errors=True)
         os.mkdir(self._marks, 0o700)
         return concurrent.futures.ProcessPoolExecutor(
-            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks,)
+            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks, key_given())
         )
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:

@@ -7,7 +7,7 @@ last of its upstream is settled: fresh if its entry's basis is the hash of their
     WAITING -> READY -> RUNNING -> COMPUTED                it had to be computed
                         RUNNING -> READY | WAITING         again, or again after an upstream value that is gone
                         RUNNING -> FAILED;  WAITING -> BLOCKED below a failure
-    FRESH, COMPUTED -> READY                               its value turned out to be gone
+    FRESH, COMPUTED -> READY | WAITING                     its value turned out to be gone, or is known to be
 
 Must not know: clocks, stores, executors, values. Any other move raises.
 
@@ -98,6 +98,9 @@ class Plan:
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
         upstream = self._upstream_versions(node)
+        if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
+            self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
+            return False
         basis = basis_of(upstream)
         instance = self._graph.instances[node]
         if not instance.task.is_stored:
@@ -108,10 +111,31 @@ class Plan:
             self.served[node] = entry
             self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
         else:
-            self._make_ready(node)
+            self._require(node)
             return False
         self.states[node] = State.FRESH
         return True
+
+    def _require(self, node: int) -> None:
+        """Make a node ready once those values that it takes and that were collected are computed again."""
+        pending = [node]
+        while pending:
+            needed = pending.pop()
+            served = [(above, self.served[above]) for above in self._graph.upstream[needed]]
+            collected = [above for above, entry in served if entry is not None and entry.is_collected]
+            if not collected:
+                self._make_ready(needed)
+                continue
+            self.states[needed] = State.WAITING
+            for above in collected:
+                self._forget(above)
+            self._wait(needed, collected)
+            pending.extend(collected)
+
+    def _forget(self, node: int) -> None:
+        self.versions[node] = None
+        self.served[node] = None
+        self._candidates[node] = ()
 
     def _fresh(self, node: int, basis: bytes) -> Entry | None:
         """Return the first of a node's entries that was computed from what there is now, or is pinned."""
@@ -219,10 +243,8 @@ class Plan:
     def gone(self, node: int) -> None:
         """Note that the value of a settled node is not in the store."""
         if self.states[node] in (State.FRESH, State.COMPUTED):
-            self.versions[node] = None
-            self.served[node] = None
-            self._candidates[node] = ()
-            self._make_ready(node)
+            self._forget(node)
+            self._require(node)
 
     def failed(self, node: int) -> list[int]:
         """Give up a running node; return everything below it, which is blocked now."""

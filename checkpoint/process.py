@@ -16,7 +16,7 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ _mark_file: int | None = None
 _null_file: Any = None
 
 
-def initialize(marks: str) -> None:
+def initialize(marks: str, environment: Mapping[str, str]) -> None:
     """Prepare a worker process of ours: it leaves Ctrl-C to its parent and doesn't outlive it.
 
     Args:
         marks: folder for a file per process that says which job of which batch it has begun.
+        environment: variables that were set in the parent, perhaps after the process that this one comes from began.
     """
+    os.environ.update(environment)
     global _is_ours, _mark_file, _null_file, _parent_pid
     _is_ours, _parent_pid = True, os.getppid()
     _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)

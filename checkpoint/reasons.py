@@ -23,7 +23,7 @@ from checkpoint.survey import Survey
 from checkpoint.values import changed_files, head_of
 from checkpoint.version import key_of, mark_of, row_of_entry
 
-__all__ = ["Cue", "Explainer", "Reason", "upstream_of"]
+__all__ = ["Cue", "Explainer", "Reason", "upstream_in", "upstream_of"]
 
 
 class Cue(enum.Enum):
@@ -38,6 +38,8 @@ class Cue(enum.Enum):
     VERSION = "version changed"
     FILES = "files changed"
     UPSTREAM = "upstream changed"
+    #: Its value was collected, and is needed.
+    COLLECTED = "value collected"
     REQUIREMENTS = "requirements changed"
     #: What it requires is computed first; should that come out with the bytes it had, this one isn't computed.
     PENDING = "upstream to be computed"
@@ -156,6 +158,8 @@ class Explainer:
         if files:
             return Reason(repr(instance), Cue.FILES, tuple(files), at=entry.stored_at)
         changed = [n for at, n in now.items() if then[at] != mark_of(plan.versions[n] or b"")]
+        if not changed and entry.is_collected:
+            return Reason(repr(instance), Cue.COLLECTED, at=entry.stored_at)
         return Reason(repr(instance), Cue.UPSTREAM, self._calls(changed), at=entry.stored_at)
 
     def _above(self, node: int) -> list[int]:
@@ -176,7 +180,12 @@ def _several(changes: Sequence[Change] | None) -> tuple[Change, ...] | None:
 
 def upstream_of(store: Store, task: str, row: str) -> list[tuple[str, str, str]]:
     """Return (task name, row, mark of the version) of what an entry was computed from; nothing if it is damaged."""
-    return [(name, above, mark) for name, above, mark in head_of(store, task, row).get("upstream", ())]
+    return upstream_in(head_of(store, task, row))
+
+
+def upstream_in(head: Any) -> list[tuple[str, str, str]]:
+    """Return the same from the head of an entry."""
+    return [(name, above, mark) for name, above, mark in (head or {}).get("upstream", ())]
 
 
 def described(task: str, key: str) -> str:

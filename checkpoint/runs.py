@@ -108,7 +108,7 @@ class RunReport(Generic[T]):
 
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
-    with surroundings(options) as (store, checked):
+    with surroundings(options) as (store, checked), store.using():
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
         outcome = run.execute()

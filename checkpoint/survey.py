@@ -16,7 +16,7 @@ from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
 from checkpoint.revisions import Revisions
 from checkpoint.store import Entry, Epoch, Store
-from checkpoint.values import changed_files
+from checkpoint.values import changed_files, check_codec
 from checkpoint.version import row_of_entry
 
 __all__ = ["Survey", "survey", "usable"]
@@ -65,6 +65,7 @@ def survey(
         for task, nodes in by_task.items():
             keys = [graph.instances[node].key for node in nodes]
             if task.is_stored:
+                check_codec(store, task)
                 found = store.lookup(task.name, keys)
                 known = revisions[task] = Revisions(store, task)
                 for node, key in zip(nodes, keys, strict=True) if found else ():
@@ -75,6 +76,8 @@ def survey(
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, pools, limits)
         forced = frozenset(graph.roots if is_forced else ())
+        for node in graph.roots:
+            candidates[node] = [entry for entry in candidates[node] if not entry.is_collected]
         for node, instance in enumerate(graph.instances):
             if node in forced or instance.is_forced:
                 candidates[node] = ()

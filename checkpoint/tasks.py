@@ -190,7 +190,8 @@ class TaskInstance(Instance, Generic[R_co]):
         """Return the row of the entry that is used whether or not it is fresh."""
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
-        return row_of_entry(self.key, entries[0]) if entries else None
+        kept = next((entry for entry in entries if not entry.is_collected), None)
+        return row_of_entry(self.key, kept) if kept is not None else None
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
@@ -338,7 +339,8 @@ class Task(Generic[P, R]):
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
-        for key, rows in itertools.groupby(current_store().scan(self.name), lambda found: key_of(found[0])):
+        kept = (found for found in current_store().scan(self.name) if not found[1].is_collected)
+        for key, rows in itertools.groupby(kept, lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
             arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
             yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)

@@ -8,37 +8,60 @@ Next: version.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from checkpoint import codec, files
-from checkpoint.codec import Frame
-from checkpoint.errors import DamagedEntryError
+from checkpoint.codec import Codec, Frame
+from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.graph import Instance, TaskInfo
 from checkpoint.store import Entry, Store
 
-__all__ = ["changed_files", "encoded", "head_of", "load"]
+__all__ = ["changed_files", "check_codec", "encoded", "head_of", "load"]
+
+_ADVICE = 'give the task codec="json" or a codec of its own, or use a store that allows pickles'
+
+
+def check_codec(store: Store, task: TaskInfo) -> None:
+    """See that a store takes values of a task.
+
+    Raises:
+        StoreError: they would be pickles, and it allows none.
+    """
+    if not store.settings.allows_pickle and codec.uses_pickle(task.codec):
+        raise StoreError(store.url, f"it allows no pickles, and results of {task.name} would be pickled", _ADVICE)
 
 
 def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | None:
-    """Return the entry, the value and the value's digest of a row; None if there is no such row.
+    """Return the entry, the value and the value's digest of a row; None if there is no such row, or no value in it.
 
     Raises:
         DamagedEntryError: its bytes are not what was written; it is set aside.
+        StoreError: it is a pickle, and the store allows none.
     """
-    found = store.read(task.name, row)
-    if found is None:
-        return None
-    entry, frame, is_mapped = found
     try:
+        found = store.read(task.name, row)
+        if found is None or found[0].is_collected:
+            return None
+        entry, frame, is_mapped = found
+        options: _Options = {"codec": task.codec, "is_mapped": is_mapped}
+        options["allows_pickle"] = store.settings.allows_pickle
         if entry.has_files:
             with files.in_folder(store.directory(task.name, row)):
-                value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+                value, digest = codec.decode(frame, **options)
         else:
-            value, digest = codec.decode(frame, codec=task.codec, is_mapped=is_mapped)
+            value, digest = codec.decode(frame, **options)
     except DamagedEntryError:
         store.quarantine(task.name, row)
         raise
+    except PermissionError as refusal:
+        raise StoreError(store.url, f"entry {row} of {task.name} was not read: {refusal}", _ADVICE) from None
     return entry, value, digest
+
+
+class _Options(TypedDict, total=False):
+    codec: Codec | None
+    is_mapped: bool
+    allows_pickle: bool
 
 
 def encoded(
@@ -57,6 +80,7 @@ def encoded(
         UnstorableError: it cannot be turned into bytes; OSError: a file in it cannot be read.
     """
     task = instance.task
+    check_codec(store, task)
     head: dict[str, Any] = {"upstream": upstream} if upstream else {}
     with files.recorded_in(head), files.in_folder(store.directory(task.name, row)):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
@@ -65,8 +89,8 @@ def encoded(
 
 def head_of(store: Store, task: str, row: str) -> dict[str, Any]:
     """Return what is recorded beside a value: "upstream" and "files"; nothing if it is gone or damaged."""
-    found = store.read(task, row)
     try:
+        found = store.read(task, row)
         head = codec.read_head(found[1]) if found is not None else None
     except DamagedEntryError:
         return {}  # it is reported when somebody wants its value

@@ -156,7 +156,8 @@ def task_directory() -> Path:
     if place is None:
         raise RuntimeError("task_directory() was called outside of a runner; use instance.directory there")
     folder = place.store.directory(place.task, place.row)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (folder.parent, folder):  # the mode would not hold for a parent that is made along
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 

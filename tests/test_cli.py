@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
+import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -451,6 +454,83 @@ def test_every_command_has_help_with_an_example(words: str, command: click.Comma
     assert [line for line in text.splitlines() if len(line) > 80] == []
     options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     assert [option.name for option in options if not option.help] == []
+
+
+# --- verify and gc ---------------------------------------------------------------------------------------
+
+
+def test_verify_tells_what_it_read(store: Path) -> None:
+    """A store in order is a line; damage is a line each, first, and the exit code 1. [T7]"""
+    assert "nothing is damaged; 0 results and 0 snapshots, 0 B\n" == said("verify")
+    choose(2, 1).run(executor="serial")
+    assert said("verify").startswith("nothing is damaged; 3 results and 0 snapshots, ")
+    (store / "checkpoint" / choose.name / "ab").mkdir()
+    (store / "checkpoint" / choose.name / "ab" / "1.val").write_bytes(b"left")
+    path = store / "checkpoint" / choose.name / "cache.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE Cache SET value = x'00' WHERE key LIKE '{\"k\":1,\"n\":2%'")
+    result = ask("verify")
+    first, second, last = result.stdout.splitlines()
+    assert (1, "damaged: programs.choose(k=1, n=2): only 1 bytes are left") == (result.exit_code, first)
+    assert second.startswith("left behind: ")
+    assert last.startswith("1 damaged; 3 results")
+    told = json.loads(ask("verify", "--json").stdout)
+    assert (1, [True, False]) == (told["damage"], [each["is_damage"] for each in told["problems"]])
+
+
+def test_gc_tells_before_it_removes(project: Path) -> None:
+    """What would go is told with its size, and goes only with --apply. [T7]"""
+    choose(3, 1).run(executor="serial")
+    assert said("gc").startswith("nothing to remove; ")
+    told = said("gc", "--task", "programs.*", "--keep", "programs:choose(1, 1)")
+    header, *rows, last = told.splitlines()
+    assert (["size", "took", "stored", "result"], 4) == (header.split(), len(rows))
+    assert last.startswith("4 results and 0 leftovers, ")
+    assert last.endswith("--apply removes them")
+    assert said("gc", "--keep", "programs:choose(1, 1)", "--apply").splitlines()[-1].startswith("removed 4 results")
+    found = json.loads(said("gc", "--larger-than", "1B", "--max-size", "0B", "--json"))
+    assert (["programs.choose(k=1, n=1)"], False) == ([each["what"] for each in found["values"]], found["is_applied"])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("90s", 1), ("1.5 h", 0), ("30d", 0), ("0min", 1), ("x", None), ("3", None), ("3y", None)]
+)
+def test_gc_reads_times(text: str, found: int | None) -> None:
+    """A time has a unit; any other text is an error that shows one."""
+    choose(0, 0).run(executor="serial")
+    result = ask("gc", "--older-than", text.replace("90s", "0.0s"), "--json")
+    if found is None:
+        assert (2, True) == (result.exit_code, "give it as 90s, 30min, 12h, 30d or 8w" in result.stderr)
+    else:
+        assert found == len(json.loads(result.stdout)["values"])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1B", 1), ("0.05kB", 1), ("1 KiB", 0), ("1TB", 0), ("-1B", None), ("1X", None)]
+)
+def test_gc_reads_sizes(text: str, found: int | None) -> None:
+    """A size has a unit, decimal or binary."""
+    choose(0, 0).run(executor="serial")
+    result = ask("gc", f"--larger-than={text}", "--json")
+    if found is None:
+        assert (2, True) == (result.exit_code, "give it as 500MB or 10GiB" in result.stderr)
+    else:
+        assert found == len(json.loads(result.stdout)["values"])
+
+
+def test_gc_removes_what_older_code_made(project: Path) -> None:
+    """TASKS are those whose present code counts."""
+    choose(1, 1).run(executor="serial")
+    assert said("gc", "--superseded", "programs:choose").startswith("nothing to remove")
+
+
+def test_gc_does_nothing_while_a_run_goes_on(store: Path) -> None:
+    """The line says so, and the exit code is 1. [T7]"""
+    choose(1, 1).run(executor="serial")
+    with checkpoint.store.current_store().using():
+        result = ask("gc", "--max-size", "0B", "--apply")
+    assert (1, True) == (result.exit_code, "a run is using it, so nothing was removed" in result.stderr)
+    assert choose(1, 1).is_cached()
 
 
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])

@@ -737,7 +737,7 @@ def test_an_unknown_schema_is_refused(journal: Journal) -> None:
     sql(journal, "PRAGMA user_version = 7")
     content = (folder_of(journal) / "journal.db").read_bytes()
     for use in (journal.snapshots, lambda: append(journal.begin("g"), {})):
-        with pytest.raises(StoreError, match=r"has schema 7 and this version of checkpoint reads 1; use the version"):
+        with pytest.raises(StoreError, match=r"has schema 7 and this version of checkpoint reads 2; use the version"):
             use()
     journal.close()
     assert content == (folder_of(journal) / "journal.db").read_bytes()
@@ -872,3 +872,15 @@ def test_a_busy_database_is_an_error_in_the_end(journal: Journal, monkeypatch: p
     assert time.monotonic() - began < 30
     other.close()
     assert 2 == append(journal.begin("f"), {}).id
+
+
+def test_the_space_of_what_was_deleted_is_given_back(journal: Journal) -> None:
+    """The database is smaller after old snapshots have gone. [T7]"""
+    recorder = journal.begin("f")
+    for number in range(100):
+        recorder.append({"a": bytes([number]) * 50_000}, index=number)
+    journal.close()
+    before = (folder_of(journal) / "journal.db").stat().st_size
+    journal.prune("f", keep=1)
+    journal.close()
+    assert before - (folder_of(journal) / "journal.db").stat().st_size > 4_000_000

@@ -24,6 +24,7 @@ import checkpoint.store.disk
 from checkpoint import DamagedEntryError, StoreError, codec, open_store, run
 from checkpoint.store import Entry, Epoch, Store, Write, store_at
 from checkpoint.store.mounts import network_kind_of
+from checkpoint.store.settings import Settings
 from checkpoint.store.shared.address import reopened, shared_store
 from checkpoint.store.shared.memory import MemoryObjects
 from checkpoint.store.shared.objects import Objects, Parts
@@ -56,12 +57,12 @@ def another(url: str, tmp_path: Path) -> SharedStore:
     """Return a store that shares nothing with the others of this process but the place: another host's."""
     known = shared_store(url)
     tier = Tier(str(tmp_path / f"host-{next(_numbers)}"))
-    return SharedStore(url, known._objects, tier, str(tmp_path / "files"), reopened)
+    return SharedStore(url, known._objects, tier, str(tmp_path / "files"), Settings(), reopened)
 
 
 def over(objects: Objects, tmp_path: Path, *, tier: Tier | None = None) -> SharedStore:
     """Return a store over objects."""
-    return SharedStore("memory://own", objects, tier, str(tmp_path / "files"), reopened)
+    return SharedStore("memory://own", objects, tier, str(tmp_path / "files"), Settings(), reopened)
 
 
 # --- the contract ----------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def test_a_damaged_copy_is_fetched_again(url: str, tmp_path: Path) -> None:
     """Copies are compared with their digest: what the local disk has changed is not used."""
     folder = tmp_path / "tier"
     known = shared_store(url)
-    store = SharedStore(url, known._objects, Tier(str(folder)), str(tmp_path), reopened)
+    store = SharedStore(url, known._objects, Tier(str(folder)), str(tmp_path), Settings(), reopened)
     store.write(TASK, [write_of(LARGE)])
     (file,) = folder.rglob("*.val")
     data = bytearray(file.read_bytes())
@@ -318,7 +319,7 @@ def test_without_a_place_for_copies_everything_works(
     """Where no copies can be kept, that is said once, and values come from the shared store."""
     (tmp_path / "file").write_text("")
     tier = Tier(str(tmp_path / "file" / "tier"))
-    store = SharedStore(url, shared_store(url)._objects, tier, str(tmp_path), reopened)
+    store = SharedStore(url, shared_store(url)._objects, tier, str(tmp_path), Settings(), reopened)
     store.write(TASK, [write_of(1), write_of(LARGE, '{"n":2}')])
     assert (1, LARGE, 1) == (value_at(store), value_at(store, '{"n":2}'), len(caplog.records))
 
@@ -393,7 +394,7 @@ def test_the_lost_answer_to_a_clear_does_not_undo_it(s3: S3) -> None:
 def test_a_server_that_is_away_is_an_error(s3: S3, unused_port: int) -> None:
     """With nobody there, every call ends soon with an error that names the store and says what to do."""
     url = f"s3://bucket-of-tests/x?endpoint_url=http://127.0.0.1:{unused_port}"
-    store = shared_store(url, IMPATIENT)
+    store = shared_store(url, options=IMPATIENT)
     for call in (
         lambda: store.lookup(TASK, [KEY]),
         lambda: store.write(TASK, [write_of(1)]),
@@ -408,7 +409,7 @@ def test_a_server_that_is_away_is_an_error(s3: S3, unused_port: int) -> None:
 
 def test_a_server_that_does_not_answer_is_an_error(s3: S3) -> None:
     """A request without an answer is given up and repeated; when none is answered it is an error."""
-    store = shared_store(s3.new_url(), IMPATIENT)
+    store = shared_store(s3.new_url(), options=IMPATIENT)
     store.write(TASK, [write_of(1)])
     s3.fail({"method": "GET", "match": "list-type", "times": 1, "do": "slow"})
     assert 1 == value_at(store)
@@ -442,6 +443,49 @@ def test_a_place_of_another_layout_is_refused(url: str) -> None:
     shared_store(url)._objects.put("checkpoint/.checked", [b"2"])
     with pytest.raises(StoreError, match="layout"):
         store_at(url).write(TASK, [write_of(1)])
+
+
+# --- what it may hold ------------------------------------------------------------------------------------
+
+
+def test_entries_are_signed_and_others_refused(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key in CP_CACHE_KEY results are signed; what another key, or none, has signed is refused."""
+    square(3).run(store=url)
+    monkeypatch.setenv("CP_CACHE_KEY", "one")
+    with pytest.raises(StoreError, match="not signed with the key"):
+        square(3).run(store=url)
+    with open_store(url):
+        square.clear()
+        assert (9, 9) == (square(3).run(), square(3).result())
+        assert [{"x": 3}] == [dict(call.arguments) for call in square.calls()]
+    monkeypatch.setenv("CP_CACHE_KEY", "two")
+    with pytest.raises(StoreError, match="not signed with the key"):
+        square(3).run(store=url)
+
+
+def test_a_signed_value_in_another_place_is_damaged(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that was signed for one entry doesn't pass for another's."""
+    monkeypatch.setenv("CP_CACHE_KEY", "one")
+    monkeypatch.setenv("CP_LOCAL_DIR", "")
+    store = store_at(url)
+    store.write(TASK, [write_of("a"), write_of("b", '{"n":2}')])
+    objects = shared_store(url)._objects
+    one, two = objects.names(f"checkpoint/{TASK}/m/")
+    objects.put(one, [objects.get(two) or b""])
+    found = []
+    for key in (KEY, '{"n":2}'):
+        try:
+            found.append(value_at(store, key))
+        except DamagedEntryError:
+            found.append("damaged")
+    assert "damaged" in found
+    assert {"a", "b"} & set(found) != set()
+
+
+def test_pickles_are_refused_where_they_are_not_allowed(url: str) -> None:
+    """With allow_pickle=False a task whose results would be pickles is an error before it is computed."""
+    with open_store(url, allow_pickle=False), pytest.raises(StoreError, match="no pickles"):
+        square(3).run()
 
 
 # --- clears and commits at the same time -----------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import click
 
 from checkpoint import __version__
+from checkpoint.cli.care import gc, verify
 from checkpoint.cli.flows import flows
 from checkpoint.cli.tasks import accept, show_lineage, show_plan, show_reasons
 
@@ -40,5 +41,5 @@ def main() -> None:
     """
 
 
-for _command in (show_plan, show_reasons, show_lineage, accept, flows):
+for _command in (show_plan, show_reasons, show_lineage, accept, verify, gc, flows):
     main.add_command(_command)

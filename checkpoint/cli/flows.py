@@ -10,10 +10,11 @@ Next: cli/__init__.py
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import click
@@ -23,8 +24,8 @@ from checkpoint.cli.records import amount, columns, flow_at, moment, run_at, sho
 from checkpoint.errors import CheckpointError
 from checkpoint.journal import Journal, Run, Snapshot, journal_at
 from checkpoint.store import current_store
+from checkpoint.targets import Flow, look_in, problems_told
 from checkpoint.targets import flow_at as flow_named
-from checkpoint.targets import look_in, problems_told
 
 __all__ = ["flows"]
 
@@ -254,13 +255,14 @@ def _told(found: list[Snapshot]) -> str:
     "--checkpoint", metavar="STEP", help="Start at this step: its name, or its number from 0; a snapshot of a workflow."
 )
 @click.option("--fresh", is_flag=True, help="Start at the first step, whatever was saved.")
+@click.option("--fork", is_flag=True, help="Go on as a new session, which leaves the old one as it is.")
 @click.option(
     "--on-change",
     type=click.Choice(["error", "restart", "ignore"]),
     help="What to do if the flow had other steps when it was saved; default error.",
 )
 @store_option
-def resume(target: str, checkpoint: str | None, fresh: bool, on_change: str | None) -> None:
+def resume(target: str, checkpoint: str | None, fresh: bool, fork: bool, on_change: str | None) -> None:
     """Go on with the flow that TARGET names, where its last run ended.
 
     TARGET is module:flow or script.py:flow: a linear flow, or a workflow. A script is imported, and its main block does
@@ -272,7 +274,7 @@ def resume(target: str, checkpoint: str | None, fresh: bool, on_change: str | No
     """
     flow = flow_named(target)
     steps = getattr(flow, "step_names", None)
-    options: dict[str, Any] = {"fresh": True} if fresh else {}
+    options: dict[str, Any] = {name: True for name, is_set in (("fresh", fresh), ("fork", fork)) if is_set}
     if on_change is not None:
         options["on_change"] = on_change
     if checkpoint is not None:
@@ -281,9 +283,20 @@ def resume(target: str, checkpoint: str | None, fresh: bool, on_change: str | No
         if steps is not None and options["checkpoint"] not in (*steps, *range(len(steps))):
             what = f"there is no step {checkpoint!r}; there are {', '.join(steps)}"
             raise click.BadParameter(what, param_hint="'--checkpoint'")
+    _check_options(flow, target, options)
     with problems_told(target):
         flow.run(**options)
     click.echo(f"{target} has finished")
+
+
+def _check_options(flow: Flow, target: str, options: Iterable[str]) -> None:
+    """See that the flow's `run` takes what was asked for."""
+    for name in options:
+        try:
+            inspect.signature(flow.run).bind(**{name: None})
+        except TypeError:
+            what = f"flows such as {target} have no such option"
+            raise click.BadParameter(what, param_hint=f"'--{name.replace('_', '-')}'") from None
 
 
 # --- removing --------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from checkpoint.errors import StoreError
 from checkpoint.journal.journal import Journal
 from checkpoint.journal.recorder import Recorder
 from checkpoint.journal.records import Difference, Run, Snapshot
-from checkpoint.store import Store, current_store, store_at
+from checkpoint.store import Settings, Store, current_store, store_at
 
 __all__ = ["Difference", "Journal", "Recorder", "Run", "Snapshot", "journal_at"]
 
-_opened: dict[str, Journal] = {}
+_opened: dict[tuple[str, Settings], Journal] = {}
 
 
 def journal_at(store: str | os.PathLike[str] | Store | None = None) -> Journal:
@@ -26,10 +26,10 @@ def journal_at(store: str | os.PathLike[str] | Store | None = None) -> Journal:
     Raises:
         StoreError: the store isn't a folder on a disk.
     """
-    url = (current_store() if store is None else store_at(store)).url
+    found = current_store() if store is None else store_at(store)
+    url = found.url
     if "://" in url:
         raise StoreError(url, "a journal needs a folder on a local disk", "name one with $CP_CACHE_DIR or store=")
     folder = os.path.join(url, "checkpoint", ".journal")
-    if folder not in _opened:
-        _opened.setdefault(folder, Journal(folder))
-    return _opened[folder]
+    at = folder, found.settings
+    return _opened.get(at) or _opened.setdefault(at, Journal(*at))

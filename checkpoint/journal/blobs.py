@@ -17,24 +17,35 @@ import mmap
 import os
 import sqlite3
 from collections.abc import Iterator
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 from checkpoint.codec import Codec, Frame, verify
 from checkpoint.errors import DamagedEntryError
-from checkpoint.journal.database import make_folder, sync_folder
 from checkpoint.journal.values import value_of
+from checkpoint.store import Settings
+from checkpoint.store.folders import make_folder, sync_folder
+from checkpoint.store.signature import KEY_VARIABLE
 
-__all__ = ["Blobs"]
+__all__ = ["Blob", "Blobs"]
 
 #: Frames of at least this many bytes are kept in a file of their own.
 LARGE_BYTES = 128 * 1024
+
+
+class Blob(NamedTuple):
+    """Where the frame of a blob is, in a file or in its row, and the signature of digest and frame if it has one."""
+
+    file: str | None
+    data: bytes | None
+    signature: bytes | None
 
 
 @final
 class Blobs:
     """The blobs of a journal: rows of its table `blob`, and files below a folder."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, settings: Settings) -> None:
+        self.settings = settings
         self._folder = folder
         self._lock_path = os.path.join(folder, "lock")
 
@@ -95,20 +106,27 @@ class Blobs:
         if is_large and file is None:  # it was there when the files were written, and is no longer
             file = self._write(frame)
         data = None if is_large else b"".join(frame.parts)
+        signer = self.settings.signer
+        signature = signer.of_bytes("blob", [frame.digest, *frame.parts]) if signer is not None else None
         cursor = sql.execute(
-            "INSERT INTO blob(digest, size, file, data) VALUES (?, ?, ?, ?)", (frame.digest, frame.size, file, data)
+            "INSERT INTO blob(digest, size, file, data, signature) VALUES (?, ?, ?, ?, ?)",
+            (frame.digest, frame.size, file, data, signature),
         )
         return int(cursor.lastrowid or 0)
 
-    def read(self, digest: bytes, file: str | None, data: bytes | None, codec: Codec | None) -> Any:
+    def read(self, digest: bytes, blob: Blob, codec: Codec | None) -> Any:
         """Return the value of a blob; large arrays in it are private, writable maps of its file.
 
         Raises:
             DamagedEntryError: its bytes are not those that were written.
             FileNotFoundError: its file is gone.
+            PermissionError: it is not signed, or a pickle where none is allowed.
         """
-        frame = memoryview(bytearray(data or b"")) if file is None else self._mapped(file)
-        value, found = value_of(frame, codec=codec, is_mapped=file is not None)
+        is_mapped = blob.file is not None and self.settings.signer is None
+        frame = self._mapped(blob.file) if blob.file and is_mapped else memoryview(bytearray(self._bytes_of(blob)))
+        self._check_signature(digest, blob, frame)
+        allows_pickle = self.settings.allows_pickle
+        value, found = value_of(frame, codec=codec, is_mapped=is_mapped, allows_pickle=allows_pickle)
         if found != digest:
             raise DamagedEntryError("it holds another value than the one that was written")
         return value
@@ -119,16 +137,26 @@ class Blobs:
                 raise DamagedEntryError("its file is empty")
             return memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY))
 
-    def check(self, digest: bytes, file: str | None, data: bytes | None) -> None:
+    def _bytes_of(self, blob: Blob) -> bytes:
+        if blob.file is None:
+            return blob.data or b""
+        with open(os.path.join(self._folder, blob.file), "rb") as opened:
+            return opened.read()
+
+    def _check_signature(self, digest: bytes, blob: Blob, frame: bytes | memoryview) -> None:
+        signer = self.settings.signer
+        if signer is not None and not signer.is_of_bytes(blob.signature, "blob", [digest, frame]):
+            raise PermissionError(f"it is not signed with the key in ${KEY_VARIABLE}")
+
+    def check(self, digest: bytes, blob: Blob) -> None:
         """Read a blob and compare it with its digests, without making its value.
 
         Raises:
-            DamagedEntryError, FileNotFoundError: as `read` does.
+            DamagedEntryError, FileNotFoundError, PermissionError: as `read` does.
         """
-        if file is not None:
-            with open(os.path.join(self._folder, file), "rb") as opened:
-                data = opened.read()
-        if verify(data or b"") != digest:
+        data = self._bytes_of(blob)
+        self._check_signature(digest, blob, data)
+        if verify(data) != digest:
             raise DamagedEntryError("it holds another value than the one that was written")
 
     def collect(self, sql: sqlite3.Connection) -> list[str]:
@@ -144,17 +172,23 @@ class Blobs:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self._folder, file))
 
+    def orphans(self, sql: sqlite3.Connection) -> dict[str, int]:
+        """Return the files that no row names, and their sizes; some of them may just be being written."""
+        if not os.path.isdir(self._folder):
+            return {}
+        found = {
+            os.path.join(folder.name, file.name): file.stat().st_size
+            for folder in os.scandir(self._folder)
+            if folder.is_dir()
+            for file in os.scandir(folder.path)
+        }
+        known = {file for (file,) in sql.execute("SELECT file FROM blob WHERE file IS NOT NULL")}
+        return {file: size for file, size in found.items() if file not in known}
+
     def sweep(self, sql: sqlite3.Connection) -> None:
         """Remove the files that killed writers left behind, in a write transaction; not while somebody writes."""
         try:
             with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-                known = {file for (file,) in sql.execute("SELECT file FROM blob WHERE file IS NOT NULL")}
-                found = [
-                    os.path.join(folder.name, file)
-                    for folder in os.scandir(self._folder)
-                    if folder.is_dir()
-                    for file in os.listdir(folder.path)
-                ]
-                self.remove([file for file in found if file not in known])
+                self.remove(list(self.orphans(sql)))
         except BlockingIOError:
             return

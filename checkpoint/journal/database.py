@@ -19,11 +19,12 @@ from typing import final
 
 from checkpoint.errors import CheckpointError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
+from checkpoint.store.folders import make_folder, sync_folder
 
-__all__ = ["Database", "make_folder", "sync_folder"]
+__all__ = ["Database"]
 
 #: Number of the schema; it changes with every change of the tables.
-SCHEMA = 1
+SCHEMA = 2
 _NAME = "journal.db"
 _TABLES = """
 CREATE TABLE flow(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -38,7 +39,8 @@ CREATE TABLE snapshot(
     written INTEGER NOT NULL, is_exported INTEGER NOT NULL, metadata TEXT NOT NULL,
     base INTEGER REFERENCES snapshot(id), weight INTEGER NOT NULL, digest BLOB NOT NULL);
 CREATE TABLE blob(
-    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, file TEXT, data BLOB);
+    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, file TEXT, data BLOB,
+    signature BLOB);
 CREATE TABLE part(
     snapshot INTEGER NOT NULL REFERENCES snapshot(id), key TEXT NOT NULL, place INTEGER,
     blob INTEGER REFERENCES blob(id), PRIMARY KEY(snapshot, key)) WITHOUT ROWID;
@@ -48,6 +50,8 @@ CREATE INDEX snapshot_flow ON snapshot(flow);
 CREATE INDEX snapshot_base ON snapshot(base) WHERE base IS NOT NULL;
 CREATE INDEX part_blob ON part(blob);
 """
+#: Schema -> what makes the next one of it, in one transaction with its number.
+_MIGRATIONS = {1: "ALTER TABLE blob ADD COLUMN signature BLOB"}
 
 
 class _Connection(sqlite3.Connection):
@@ -78,6 +82,10 @@ class Database:
         self._identity: tuple[int, int] | None = None
         self._lock = threading.RLock()
 
+    def exists(self) -> bool:
+        """Tell whether there is a journal yet."""
+        return os.path.exists(self._path)
+
     def close(self) -> None:
         """Close the connection; it is opened again when needed."""
         with self._lock:
@@ -102,7 +110,7 @@ class Database:
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that sees one state of the journal; an empty one where there is no journal yet."""
         with self._lock, self.explained():
-            if not os.path.exists(self._path):
+            if not self.exists():
                 with contextlib.closing(sqlite3.connect(":memory:", factory=_Connection)) as empty:
                     empty.executescript(_TABLES)
                     yield empty
@@ -114,7 +122,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection for a transaction that is on the disk when the block has ended; the file is made."""
         with self._lock, self.explained():
-            if not os.path.exists(self._path):
+            if not self.exists():
                 self._create()
             with self._transaction("BEGIN IMMEDIATE", "FULL") as connection:
                 yield connection
@@ -124,6 +132,11 @@ class Database:
         """Do the same for what a power failure, not a kill, may undo; it costs a fiftieth."""
         with self._lock, self.explained(), self._transaction("BEGIN IMMEDIATE", "NORMAL") as connection:
             yield connection
+
+    def shrink(self) -> None:
+        """Give the space of what was deleted back to the disk."""
+        with self._lock, self.explained():  # executed as a query, the first would end after one page
+            self._connected().executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextlib.contextmanager
     def _transaction(self, begin: str, synchronous: str) -> Iterator[sqlite3.Connection]:
@@ -158,6 +171,8 @@ class Database:
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         ((found,),) = connection.execute("PRAGMA user_version").fetchall()
+        if found in _MIGRATIONS:
+            found = self._migrate(connection)
         if found == SCHEMA:
             return
         self.close()
@@ -168,6 +183,22 @@ class Database:
             f"its {_NAME} has schema {found} and this version of checkpoint reads {SCHEMA}",
             "use the version that wrote it, or name another folder with $CP_CACHE_DIR or store=",
         )
+
+    def _migrate(self, connection: sqlite3.Connection) -> int:
+        """Bring an older schema to the present one, once, whoever else opens it; return the number that it has."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            ((found,),) = connection.execute("PRAGMA user_version").fetchall()
+            while found in _MIGRATIONS:
+                connection.execute(_MIGRATIONS[found])
+                found += 1
+            connection.execute(f"PRAGMA user_version = {found}")
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        return int(found)
 
     def _create(self) -> None:
         make_folder(self.folder)
@@ -185,21 +216,3 @@ class Database:
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(temporary + ending)
         sync_folder(self.folder)
-
-
-def make_folder(folder: str) -> None:
-    """Make a folder, and those above it that are missing, for this user alone; they last when this returns."""
-    if not os.path.isdir(folder):
-        make_folder(os.path.dirname(folder))
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        with contextlib.suppress(PermissionError):  # one may be allowed to add to a folder and not to read it
-            sync_folder(os.path.dirname(folder))
-
-
-def sync_folder(folder: str) -> None:
-    """Make the names in a folder as lasting as its files."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -21,7 +21,7 @@ from typing import Any, final
 
 from checkpoint.codec import Codec
 from checkpoint.errors import DamagedEntryError, DamagedSnapshotError, UnknownSnapshotError
-from checkpoint.journal.blobs import Blobs
+from checkpoint.journal.blobs import Blob, Blobs
 from checkpoint.journal.database import Database
 from checkpoint.journal.lease import leased
 from checkpoint.journal.manifest import Manifest, compare
@@ -38,10 +38,9 @@ from checkpoint.journal.rows import (
     select_snapshots,
     write_parts,
 )
+from checkpoint.store import Settings
 
 __all__ = ["Journal"]
-
-_Blob = tuple[str | None, bytes | None]
 
 
 @final
@@ -52,11 +51,11 @@ class Journal:
     not what was written. Reading makes nothing on disk.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, settings: Settings | None = None) -> None:
         #: Its own folder.
         self.folder = folder
         self._database = Database(folder)
-        self._blobs = Blobs(os.path.join(folder, "blobs"))
+        self._blobs = Blobs(os.path.join(folder, "blobs"), settings or Settings())
 
     def __repr__(self) -> str:
         return f"Journal({self.folder!r})"
@@ -98,7 +97,7 @@ class Journal:
 
     def _recorder(self, run: Run, newest: int | None) -> Recorder:
         if newest is None:
-            return Recorder(self._database, self._blobs, run, None, {}, 0)
+            return Recorder(self._database, self._blobs, run, None, Manifest(), 0)
         with self._database.reading() as sql:
             snapshot, manifest = find_snapshot(sql, newest), manifest_at(sql, newest)
             ((weight,),) = sql.execute("SELECT weight FROM snapshot WHERE id = ?", (newest,)).fetchall()
@@ -210,9 +209,9 @@ class Journal:
             wanted = manifest if keys is None else {key: manifest[key] for key in manifest if key in set(keys)}
             found = {key: _blob_row(sql, part.digest) for key, part in wanted.items()}
         state = {}
-        for key, (file, data) in found.items():
+        for key, blob in found.items():
             try:
-                state[key] = self._blobs.read(wanted[key].digest, file, data, codec)
+                state[key] = self._blobs.read(wanted[key].digest, blob, codec)
             except (DamagedEntryError, OSError) as error:
                 raise self._damage(snapshot_id, key, error) from error
         return state
@@ -249,9 +248,9 @@ class Journal:
 
     def _check(self, digest: bytes) -> Exception | None:
         with self._database.reading() as sql:
-            file, data = _blob_row(sql, digest)
+            blob = _blob_row(sql, digest)
         try:
-            self._blobs.check(digest, file, data)
+            self._blobs.check(digest, blob)
         except (DamagedEntryError, OSError) as error:
             return error
         return None
@@ -274,7 +273,7 @@ class Journal:
             sql.execute("DELETE FROM flow WHERE number NOT IN (SELECT flow FROM run)")
             files = self._blobs.collect(sql)
         self._blobs.remove(files)
-        self._tidy()
+        self.tidy()
         return len(gone)
 
     def delete_flow(self, flow: str) -> int:
@@ -313,16 +312,24 @@ class Journal:
         with self._database.reading() as sql:
             return bytes_freed(sql, set(snapshot_ids))
 
-    def _tidy(self) -> None:
-        """Remove leftovers of killed writers, and give space back."""
+    def leftovers(self) -> dict[str, int]:
+        """Return the files that killed writers left behind, by path, and their sizes; `tidy` removes them."""
+        with self._database.reading() as sql:
+            found = self._blobs.orphans(sql)
+        return {os.path.join(self.folder, "blobs", name): size for name, size in sorted(found.items())}
+
+    def tidy(self) -> None:
+        """Remove leftovers of killed writers, but not while somebody writes, and give space back."""
+        if not self._database.exists():
+            return
         with self._database.writing() as sql:
             self._blobs.sweep(sql)
-            sql.execute("PRAGMA incremental_vacuum").fetchall()
+        self._database.shrink()
 
 
-def _blob_row(sql: sqlite3.Connection, digest: bytes) -> _Blob:
-    rows = sql.execute("SELECT file, data FROM blob WHERE digest = ?", (digest,)).fetchall()
-    return rows[0] if rows else (None, None)
+def _blob_row(sql: sqlite3.Connection, digest: bytes) -> Blob:
+    rows = sql.execute("SELECT file, data, signature FROM blob WHERE digest = ?", (digest,)).fetchall()
+    return Blob(*rows[0]) if rows else Blob(None, None, None)
 
 
 def _exists(sql: sqlite3.Connection, snapshot: int) -> bool:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import xxhash
 
 from checkpoint.errors import BusyFlowError
-from checkpoint.journal.database import make_folder
+from checkpoint.store.folders import make_folder
 
 __all__ = ["leased"]
 

@@ -20,7 +20,7 @@ from checkpoint.codec import Frame
 from checkpoint.errors import BusyFlowError, UnsavableError, UnstorableError
 from checkpoint.journal.blobs import Blobs
 from checkpoint.journal.database import Database
-from checkpoint.journal.manifest import Manifest, arrange, compare, digest_of, size_of
+from checkpoint.journal.manifest import Edit, Manifest, Part, arrange, compare
 from checkpoint.journal.records import Difference, Run, Snapshot
 from checkpoint.journal.rows import find_snapshot, newest_of, write_parts
 from checkpoint.journal.values import frame_of
@@ -79,7 +79,7 @@ class Recorder:
         """
         frames = self._encode(state, name)
         columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
-        return self._commit(list(state), frames, columns, metadata)
+        return self._commit(self._arranged(frames), frames, columns, metadata)
 
     def update(
         self,
@@ -97,16 +97,14 @@ class Recorder:
 
         New keys come last, in their order. The rest is as for `append`.
         """
-        gone = set(removed)
         frames = self._encode(changes, name)
-        keys = [key for key in self._manifest if key not in gone]
-        keys += [key for key in changes if key not in self._manifest or key in gone]
+        gone = [key for key in dict.fromkeys(removed) if key in self._manifest]
         columns = {"step": step, "position": index, "status": status, "is_exported": is_exported}
-        return self._commit(keys, frames, columns, metadata)
+        return self._commit(self._edited(frames, gone), frames, columns, metadata)
 
     def difference(self, state: Mapping[str, object], name: Callable[[str], str] = repr) -> Difference:
         """Return how a state differs from the newest snapshot; encodes it and writes nothing."""
-        return compare(self._manifest, self._arranged(list(state), self._encode(state, name)))
+        return compare(self._manifest, self._manifest.after(self._arranged(self._encode(state, name))))
 
     def _encode(self, state: Mapping[str, object], name: Callable[[str], str]) -> dict[str, Frame]:
         frames = {}
@@ -114,41 +112,48 @@ class Recorder:
             if type(key) is not str:
                 raise TypeError(f"keys of a state are text, not {type(key).__name__}: {key!r}")
             try:
-                frames[key] = frame_of(value, name(key))
+                frames[key] = frame_of(value, name(key), allows_pickle=self._blobs.settings.allows_pickle)
             except UnstorableError as error:
                 place = f" at {error.where}" if error.where else ""
                 raise UnsavableError(self.run.flow, name(key), error.reason + place) from error
         return frames
 
-    def _arranged(self, keys: list[str], frames: Mapping[str, Frame]) -> Manifest:
-        known = self._manifest
-        return arrange(known, (
-            (key, frames[key].digest, frames[key].size) if key in frames else (key, known[key].digest, known[key].size)
-            for key in keys
-        ))  # fmt: skip
+    def _arranged(self, frames: Mapping[str, Frame]) -> Edit:
+        return arrange(self._manifest, ((key, frame.digest, frame.size) for key, frame in frames.items()))
+
+    def _edited(self, frames: Mapping[str, Frame], gone: list[str]) -> Edit:
+        """Return the edit by which some keys change and others go."""
+        changed: dict[str, Part] = {}
+        new: dict[str, Part] = {}
+        unused = self._manifest.end
+        for key, frame in frames.items():
+            known = None if key in gone else self._manifest.get(key)
+            if known is None:
+                new[key] = Part(unused, frame.digest, frame.size)
+                unused += 1
+            elif known.digest != frame.digest:
+                changed[key] = Part(known.place, frame.digest, frame.size)
+        return Edit(changed | new, tuple(key for key in gone if key not in new))
 
     def _commit(
         self,
-        keys: list[str],
+        edit: Edit,
         encoded: Mapping[str, Frame],
         columns: Mapping[str, object],
         metadata: Mapping[str, Any] | None,
     ) -> Snapshot:
         text = json.dumps(dict(metadata or {}), allow_nan=False)
-        manifest = self._arranged(keys, encoded)
-        before = {part.digest for part in self._manifest.values()}
-        frames = {frame.digest: frame for frame in encoded.values() if frame.digest not in before}
+        manifest = self._manifest.after(edit)
+        frames = {encoded[key].digest: encoded[key] for key in edit.changed}
         with self._database.reading() as sql:
             missing = {digest: frame for digest, frame in frames.items() if _blob_of(sql, digest) is None}
-        changed = {key: part for key, part in manifest.items() if self._manifest.get(key) != part}
-        removed = tuple(key for key in self._manifest if key not in manifest)
-        weight = self._weight + 1 + len(changed) + len(removed)
+        weight = self._weight + 1 + len(edit.changed) + len(edit.removed)
         base = None if self.newest is None or weight > len(manifest) + _SPARE_ROWS else self.newest.id
         with self._database.explained(), self._blobs.writing(missing) as files, self._database.writing() as sql:
             values: dict[str, object] = {**self._run_and_flow(sql), **columns, "metadata": text}
             values["parent"] = None if self.newest is None else self.newest.id
-            values |= {"stored_at": time.time(), "size": size_of(manifest), "digest": digest_of(manifest)}
-            values |= {"written": self._insert_blobs(sql, manifest, encoded, files)}
+            values |= {"stored_at": time.time(), "size": manifest.size, "digest": manifest.digest}
+            values |= {"written": self._insert_blobs(sql, frames, files)}
             values |= {"base": base, "weight": 0 if base is None else weight}
             cursor = sql.execute(
                 f"INSERT INTO snapshot({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
@@ -158,7 +163,7 @@ class Recorder:
             if base is None:
                 write_parts(sql, snapshot, manifest)
             else:
-                write_parts(sql, snapshot, changed, removed)
+                write_parts(sql, snapshot, edit.changed, edit.removed)
             newest = find_snapshot(sql, snapshot)
         self._manifest, self._weight, self.newest = manifest, 0 if base is None else weight, newest
         return newest
@@ -181,16 +186,13 @@ class Recorder:
         ((number, flow),) = sql.execute("SELECT number, flow FROM run WHERE id = ?", (run.id,)).fetchall()
         return {"run": number, "flow": flow}
 
-    def _insert_blobs(
-        self, sql: sqlite3.Connection, manifest: Manifest, encoded: Mapping[str, Frame], files: Mapping[bytes, str]
-    ) -> int:
+    def _insert_blobs(self, sql: sqlite3.Connection, frames: Mapping[bytes, Frame], files: Mapping[bytes, str]) -> int:
         """Make the rows of blobs that are not there yet; return how many bytes these have."""
-        frames = {frame.digest: frame for frame in encoded.values()}
         written = 0
-        for digest in dict.fromkeys(part.digest for part in manifest.values() if part.digest in frames):
+        for digest, frame in frames.items():
             if _blob_of(sql, digest) is None:
-                self._blobs.insert(sql, frames[digest], files.get(digest))
-                written += frames[digest].size
+                self._blobs.insert(sql, frame, files.get(digest))
+                written += frame.size
         return written
 
 

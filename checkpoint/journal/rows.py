@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from checkpoint.errors import DamagedSnapshotError, UnknownSnapshotError
-from checkpoint.journal.manifest import Manifest, Part, digest_of
+from checkpoint.journal.manifest import Manifest, Part
 from checkpoint.journal.records import Run, Snapshot
 
 __all__ = [
@@ -132,13 +132,15 @@ def manifest_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
             parts.pop(key, None)
         else:
             parts[key] = Part(place, digest or b"", size or 0)
-    manifest = dict(sorted(parts.items(), key=lambda item: item[1].place))
-    if digest_of(manifest) != rows[0][0]:
+    manifest = Manifest(dict(sorted(parts.items(), key=lambda item: item[1].place)))
+    if manifest.digest != rows[0][0]:
         raise DamagedSnapshotError(f"snapshot {snapshot}", "the list of its parts does not match its digest", ADVICE)
     return manifest
 
 
-def write_parts(sql: sqlite3.Connection, snapshot: int, parts: Manifest, removed: tuple[str, ...] = ()) -> None:
+def write_parts(
+    sql: sqlite3.Connection, snapshot: int, parts: Mapping[str, Part], removed: tuple[str, ...] = ()
+) -> None:
     """Write the parts of a snapshot whose blobs are there, and which keys it no longer has."""
     sql.executemany(
         "INSERT INTO part SELECT ?, ?, ?, id FROM blob WHERE digest = ?",

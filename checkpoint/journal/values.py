@@ -16,8 +16,9 @@ from typing import Any, final
 
 from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode, read_head
 from checkpoint.errors import DamagedEntryError, UnstorableError
+from checkpoint.store import current_store
 
-__all__ = ["frame_of", "value_of"]
+__all__ = ["frame_of", "pickle_is_allowed", "value_of"]
 
 
 #: The version whose byte code functions that travel by value have.
@@ -53,6 +54,7 @@ class _DillCodec:
     """For values that hold something that pickle can't turn into bytes, such as a lock."""
 
     name = "dill"
+    uses_pickle = True
 
     def encode(self, value: Any) -> bytes:
         file = io.BytesIO()
@@ -66,14 +68,26 @@ class _DillCodec:
 _DILL = _DillCodec()
 
 
-def frame_of(value: object, what: str) -> Frame:
+def pickle_is_allowed() -> bool:
+    """Tell whether the current store allows pickles, which holds for what flows keep outside of it, too."""
+    return current_store().settings.allows_pickle
+
+
+def frame_of(value: object, what: str, *, allows_pickle: bool | None = None) -> Frame:
     """Return the frame of a value; one that already is a frame as it is.
 
+    Args:
+        value: the value.
+        what: what errors call it.
+        allows_pickle: None is as the current store says.
+
     Raises:
-        UnstorableError: neither pickle nor dill can encode it; names `what`.
+        UnstorableError: neither pickle nor dill can encode it, or it may not be a pickle; names `what`.
     """
     if isinstance(value, Frame):
         return value
+    if not (pickle_is_allowed() if allows_pickle is None else allows_pickle):
+        raise UnstorableError(what, "", "the store allows no pickles")
     codec: Codec | None = None
     try:
         frame = encode(value, what)
@@ -88,12 +102,21 @@ def frame_of(value: object, what: str) -> Frame:
     return frame
 
 
-def value_of(frame: bytes | memoryview, *, codec: Codec | None = None, is_mapped: bool = False) -> tuple[Any, bytes]:
+def value_of(
+    frame: bytes | memoryview,
+    *,
+    codec: Codec | None = None,
+    is_mapped: bool = False,
+    allows_pickle: bool | None = None,
+) -> tuple[Any, bytes]:
     """Return the value of a frame and its digest; arrays in it are writable if the frame's memory is.
 
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded, or hold code of another Python.
+        PermissionError: it is a pickle, and none may be loaded; with None for `allows_pickle`, in the current store.
     """
+    if allows_pickle is None:
+        allows_pickle = pickle_is_allowed()
     if (head := read_head(frame)) and head[0] != PYTHON:
         raise DamagedEntryError(f"it holds functions that Python {head[0]} saved and Python {PYTHON} can't run")
-    return decode(frame, codec=codec or _DILL, is_mapped=is_mapped)
+    return decode(frame, codec=codec or _DILL, is_mapped=is_mapped, allows_pickle=allows_pickle)

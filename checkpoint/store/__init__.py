@@ -11,20 +11,34 @@ import os
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, Self, cast, final
+from typing import Any, Literal, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
+from checkpoint.store.settings import Settings
 
-__all__ = ["Entry", "Epoch", "Record", "Store", "Write", "WriteBehind", "current_store", "open_store", "store_at"]
+__all__ = [
+    "Entry",
+    "Epoch",
+    "Record",
+    "Settings",
+    "Store",
+    "Write",
+    "WriteBehind",
+    "current_store",
+    "open_store",
+    "store_at",
+]
 
 _current: ContextVar[Store | None] = ContextVar("checkpoint_store", default=None)
 _default_roots: dict[str, str] = {}
 
 
-def store_at(url: str | os.PathLike[str] | Store) -> Store:
+def store_at(url: str | os.PathLike[str] | Store, settings: Settings | None = None) -> Store:
     """Return the store at a path or a URL, the same object each time; a store is returned as it is.
+
+    Without settings these are as the environment says.
 
     Creates nothing.
 
@@ -40,12 +54,13 @@ def store_at(url: str | os.PathLike[str] | Store) -> Store:
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"store must be the path of a folder; {text!r} is none")
     scheme, found, rest = text.partition("://")
+    settings = Settings.of() if settings is None else settings
     if found and (scheme != "file" or "?" in rest):
         from checkpoint.store.shared.address import shared_store  # few programs need it
 
-        return shared_store(text)
+        return shared_store(text, settings)
     text = rest if found else text
-    return disk_store(os.path.abspath(os.path.expanduser(text)))
+    return disk_store(os.path.abspath(os.path.expanduser(text)), settings)
 
 
 def current_store() -> Store:
@@ -70,22 +85,39 @@ class open_store:  # used like the function `open`
     Args:
         url: a folder (created when the first result is stored), `file:///folder?shared` for one that other hosts
             write too, `s3://bucket/prefix`, `memory://name`, or a store.
-        storage_options: what fsspec is told beside a bucket's address, such as credentials. They stay in this
+        allow_pickle: False keeps pickles from being written and read: tasks then need `codec="json"` or a codec of
+            their own. None is as `$CP_ALLOW_PICKLE` says, else True.
+        durability: "process": a commit outlives the death of every process; "power": a power failure, too, which
+            costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process". Commits to a shared
+            folder or a bucket always outlive both.
+        storage_options: what fsspec is told beside the address of a bucket, such as credentials. They stay in this
             process; others take theirs from their environment.
 
+    Raises:
+        TypeError, ValueError: something of these cannot be.
+
     Notes:
-        Holds for the current thread or asyncio task, and for the runs started there.
+        Holds for the current thread or asyncio task, and for the runs started there. `$CP_CACHE_KEY`, if it is set,
+        signs what is written, and what is not signed with it is refused.
     """
 
     def __init__(
-        self, url: str | os.PathLike[str] | Store, *, storage_options: Mapping[str, Any] | None = None
+        self,
+        url: str | os.PathLike[str] | Store,
+        *,
+        allow_pickle: bool | None = None,
+        durability: Literal["process", "power"] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
+        settings = Settings.of(allow_pickle, durability)
         if storage_options is None:
-            self.store = store_at(url)
+            self.store = store_at(url, settings)
         else:
             from checkpoint.store.shared.address import shared_store
 
-            self.store = shared_store(str(url), storage_options)
+            self.store = shared_store(str(url), settings, storage_options)
+        if self.store is url and (allow_pickle, durability) != (None, None):
+            raise TypeError("open_store(allow_pickle=..., durability=...) goes with a folder; this store is open")
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:

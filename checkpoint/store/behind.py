@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import final
 
@@ -31,7 +32,7 @@ class WriteBehind:
     """A view of a store for one writer. What others see of it is late by a moment; what it says of itself is not."""
 
     def __init__(self, store: Store) -> None:
-        self.url = store.url
+        self.url, self.settings = store.url, store.settings
         #: (task name, row) of writes that were dropped because of a clear.
         self.dropped: set[tuple[str, str]] = set()
         self._store = store
@@ -131,6 +132,10 @@ class WriteBehind:
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         return self._store.directory(task, row)
+
+    def using(self) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here."""
+        return self._store.using()
 
     def close(self) -> None:
         """Commit what was gathered; the store below stays open."""

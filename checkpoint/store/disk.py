@@ -19,7 +19,6 @@ import os
 import re
 import shutil
 import sqlite3
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,10 +29,16 @@ import diskcache
 import xxhash
 
 from checkpoint.codec import Frame
-from checkpoint.errors import StoreError
+from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.entry import Entry, Epoch, Record, Write
+from checkpoint.store.folders import make_folder, sync_folder
+from checkpoint.store.formats import FORMAT, check_format, migrate
 from checkpoint.store.mounts import network_kind_of
+from checkpoint.store.settings import Settings
+from checkpoint.store.signature import KEY_VARIABLE
+from checkpoint.store.tag import pack, unpack
+from checkpoint.store.usage import using
 
 __all__ = ["DiskStore", "FolderCache", "disk_store", "folder_name"]
 
@@ -50,8 +55,6 @@ _SETTINGS = {
 }
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
-_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
-_TAG_FORMAT = 1
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
@@ -60,6 +63,7 @@ _SELECT_EDITIONS = (
     "SELECT wanted.value, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
     " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
 )
+_SELECT_SIGNED_EDITIONS = _SELECT_EDITIONS.replace("Cache.tag", "Cache.tag, Cache.key", 1)
 _SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
 _UPSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
@@ -70,11 +74,16 @@ _UPSERT = (
 _INSERT = _UPSERT[: _UPSERT.index(" DO UPDATE")] + " DO NOTHING"
 
 Sql = Callable[..., sqlite3.Cursor]
+_DEFAULT = Settings()
+_FREE = contextlib.nullcontext()
 
 
 @final
 class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     """How DiskCache keeps our values: a Frame in the row or, when large, in a file written under a temporary name."""
+
+    #: Whether a file is on the disk, and not only with the operating system, before its row names it.
+    is_durable = False
 
     def put(self, key: Any) -> Any:
         """Return the row text as it is; nothing else is a key."""
@@ -96,7 +105,12 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             with open(descriptor, "wb", buffering=0) as file:
                 for part in value.parts:
                     _write_all(file.fileno(), memoryview(part).cast("B"))
+                if self.is_durable:
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
+            if self.is_durable:
+                sync_folder(os.path.dirname(path))
+                sync_folder(self._directory)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.remove(temporary)
@@ -133,8 +147,10 @@ class _Connection(sqlite3.Connection):
 class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
 
-    def __init__(self, folder: str, **settings: Any) -> None:
+    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
+        self._is_durable = is_durable
         super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
+        self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
         self._identity = self._identify()
@@ -169,6 +185,8 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
                 for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
                     if name.startswith("sqlite_"):
                         self.reset(name, value, update=False)
+            if self._is_durable:
+                connection.execute("PRAGMA synchronous = FULL")
         return connection
 
 
@@ -189,9 +207,10 @@ def folder_name(task: str) -> str:
 class DiskStore:
     """The store in a folder on a local disk. Safe to share between threads and processes of one machine."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, settings: Settings = _DEFAULT) -> None:
         #: The folder that was asked for; results are in its subfolder `checkpoint`.
         self.url = root
+        self.settings = settings
         self._folder = os.path.join(root, "checkpoint")
         self._caches: dict[str, FolderCache] = {}
         self._lock = threading.Lock()
@@ -202,7 +221,8 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return disk_store, (self.url,)
+        allows_pickle, is_durable, signer = self.settings
+        return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
 
     # --- connections ---
 
@@ -230,15 +250,21 @@ class DiskStore:
                 advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
                 raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
             with self._explained(path):
+                if self.settings.is_durable:
+                    make_folder(path)
                 for folder in (self.url, self._folder, path):
                     os.makedirs(folder, mode=0o700, exist_ok=True)
-                os.close(os.open(os.path.join(path, "cache.db"), os.O_RDWR | os.O_CREAT, 0o600))
-                cache = FolderCache(path)
+                database = os.path.join(path, "cache.db")
+                os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
+                found = check_format(path, database)
+                cache = FolderCache(path, is_durable=self.settings.is_durable)
                 names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
                 elif names != [(task,)]:  # names that differ in case alone, on a file system that ignores it
                     raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
+                if found < FORMAT:
+                    migrate(database)
             self._caches[task] = cache
             return cache
 
@@ -280,10 +306,28 @@ class DiskStore:
             return found
         for start in range(0, len(keys), _CHUNK):
             wanted = json.dumps(keys[start : start + _CHUNK])
-            for key, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
-                if (entry := _unpack(tag)) is not None:
+            for key, tag in self._tags_of_keys(cache, task, wanted):
+                if (entry := unpack(tag)) is not None:
                     found.setdefault(key, []).append(entry)
         return found
+
+    def _tags_of_keys(self, cache: FolderCache, task: str, wanted: str) -> list[tuple[str, Any]]:
+        if self.settings.signer is None:
+            return self._rows(cache, _SELECT_EDITIONS, (wanted,))
+        rows = self._rows(cache, _SELECT_SIGNED_EDITIONS, (wanted,))
+        return [(key, self._signed(cache, task, row, tag)) for key, tag, row in rows]
+
+    def _signed(self, cache: FolderCache, task: str, row: str, tag: Any) -> Any:
+        """Return the tag of a row unless there is a key that it was not signed with."""
+        signer = self.settings.signer
+        if signer is not None and not signer.is_sealed(task, row, tag):
+            raise StoreError(
+                cache.directory,
+                f"entry {row} of {task} is not signed with the key in ${KEY_VARIABLE}",
+                "set the key that it was written with, compute into another folder, or remove what is not signed "
+                "with 'checkpoint gc --unsigned'",
+            )
+        return tag
 
     def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for start in range(0, len(rows), _CHUNK):
@@ -297,7 +341,8 @@ class DiskStore:
         while cache is not None:
             query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
             found = self._rows(cache, query, (last, _CHUNK))
-            yield from ((row, entry) for row, tag in found if (entry := _unpack(tag)) is not None)
+            signed = ((row, self._signed(cache, task, row, tag)) for row, tag in found)
+            yield from ((row, entry) for row, tag in signed if (entry := unpack(tag)) is not None)
             if len(found) < _CHUNK:
                 return
             last = found[-1][0]
@@ -317,7 +362,7 @@ class DiskStore:
         query = "SELECT tag, mode, filename, value FROM Cache WHERE raw = 1 AND key = ?"
         while found := self._rows(cache, query, (row,)):
             tag, mode, filename, value = found[0]
-            entry = _unpack(tag)
+            entry = unpack(self._signed(cache, task, row, tag))
             if entry is None:
                 return None
             try:
@@ -328,19 +373,29 @@ class DiskStore:
                 frame = b""  # the row is there, its file is not: a damaged entry of no bytes
             except OSError as error:
                 raise StoreError(cache.directory, str(error), advice_on(error, "cache.db")) from error
-            return entry, memoryview(frame or b""), filename is not None
+            if self.settings.signer is None:
+                return entry, memoryview(frame or b""), filename is not None
+            frame = memoryview(bytes(frame))  # nobody can change it between the check and its use
+            if not self.settings.signer.is_frame_of(tag, frame):
+                raise DamagedEntryError("its bytes do not match their signature")
+            return entry, frame, False
         return None
 
     # --- writing ---
 
-    def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
-        """Commit entries in one transaction."""
+    def write(self, task: str, writes: Sequence[Write], *, is_alone: bool = False) -> list[bool]:
+        """Commit entries in one transaction. Only who collects is alone here."""
         cache = self._open(task)
+        has_files = not is_alone and any([write.frame.size >= cache.disk.min_file_size for write in writes])
+        with self.using() if has_files else _FREE:  # nobody takes files for left behind before their rows are there
+            return self._write(cache, task, writes)
+
+    def _write(self, cache: FolderCache, task: str, writes: Sequence[Write]) -> list[bool]:
         written: list[str | None] = []
         superseded: list[str] = []
         try:
             with self._explained(self._path(task)):
-                columns = [self._columns(cache, write, written) for write in writes]
+                columns = [self._columns(cache, task, write, written) for write in writes]
             with self._transaction(task) as (sql, discard):
                 current = self.epochs(task, [write.key for write in writes])
                 kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
@@ -351,7 +406,7 @@ class DiskStore:
                     for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
                         if other == write.row:
                             discard(other_file)
-                        elif _is_superseded(_unpack(tag), write.entry):
+                        elif _is_superseded(unpack(tag), write.entry):
                             discard(other_file)
                             sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
                             superseded.append(other)
@@ -364,11 +419,13 @@ class DiskStore:
                 cache.disk.remove(filename)
             raise
 
-    def _columns(self, cache: FolderCache, write: Write, written: list[str | None]) -> tuple[Any, ...]:
+    def _columns(self, cache: FolderCache, task: str, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)
         written.append(filename)
-        now = write.entry.stored_at
-        return write.row, now, now, _TAG.pack(_TAG_FORMAT, *write.entry), size, mode, filename, value
+        now, tag = write.entry.stored_at, pack(write.entry)
+        if self.settings.signer is not None:
+            tag = self.settings.signer.signed_tag(task, write.row, tag, write.frame.parts)
+        return write.row, now, now, tag, size, mode, filename, value
 
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
         """Raise an epoch and remove what is there."""
@@ -448,15 +505,20 @@ class DiskStore:
                 folders = sorted(entry.path for entry in os.scandir(self._folder) if entry.is_dir())
             except FileNotFoundError:
                 return []
-        names = []
-        for folder in folders:
-            with self._explained(folder):
-                names.append(_recorded_name(folder))
-        return sorted(filter(None, names))
+        return sorted(filter(None, map(self.name_in, folders)))
+
+    def name_in(self, folder: str) -> str | None:
+        """Return the name of the task that a folder belongs to; None if it is no task's."""
+        with self._explained(folder):
+            return _recorded_name(folder)
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         return Path(self._path(task), "files", xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass")))
+
+    def using(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which nothing is collected here."""
+        return using(self._folder)
 
     def close(self) -> None:
         """Close the connections of the calling thread and forget the others."""
@@ -466,14 +528,21 @@ class DiskStore:
             cache.close()
 
 
-_opened: dict[str, DiskStore] = {}
+_opened: dict[tuple[str, Settings], DiskStore] = {}
 
 
-def disk_store(root: str) -> DiskStore:
-    """Return the store in a folder, the same object each time in a process."""
-    if root not in _opened:
-        _opened[root] = DiskStore(root)
-    return _opened[root]
+def disk_store(root: str, settings: Settings = _DEFAULT) -> DiskStore:
+    """Return the store in a folder, the same object each time in a process for the same settings."""
+    return _opened.get((root, settings)) or _opened.setdefault((root, settings), DiskStore(root, settings))
+
+
+def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool) -> DiskStore:
+    """Return the same store in another process, which must have the key if this one has."""
+    signer = Settings.of(allows_pickle).signer if is_signed else None
+    if is_signed and signer is None:
+        advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
+        raise StoreError(root, "its entries are signed, and a worker has no key to sign with", advice)
+    return disk_store(root, Settings(allows_pickle, is_durable, signer))
 
 
 _inherited: list[dict[str, FolderCache]] = []
@@ -508,9 +577,3 @@ def _range_of(key: str | None) -> tuple[str, list[str]]:
 
 def _is_superseded(entry: Entry | None, by: Entry) -> bool:
     return entry is not None and entry.fingerprint == by.fingerprint and entry.generation != by.generation
-
-
-def _unpack(tag: Any) -> Entry | None:
-    if not isinstance(tag, bytes) or len(tag) != _TAG.size or tag[0] != _TAG_FORMAT:
-        return None
-    return Entry(*_TAG.unpack(tag)[1:])

@@ -11,10 +11,12 @@ Next: store/advice.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.codec import Frame
+from checkpoint.store.settings import Settings
 
 __all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
 
@@ -36,10 +38,15 @@ class Entry(NamedTuple):
     seconds: float
     #: When it was stored, in seconds since 1970 (for people; nothing depends on it).
     stored_at: float
-    #: Bytes of the frame.
+    #: Bytes of the frame; 0 where the value was collected, and what else is known was kept.
     size: int
     #: Whether files belong to the value; its head says which.
     has_files: bool = False
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether the value is gone. It counts for what was computed from it, and is computed again when needed."""
+        return self.size == 0
 
 
 class Epoch(NamedTuple):
@@ -79,6 +86,11 @@ class Store(Protocol):
         """Address under which another process can open the same store."""
         ...
 
+    @property
+    def settings(self) -> Settings:
+        """What it may hold: whether values may be pickles, who signs."""
+        ...
+
     def lookup(self, task: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
         """Return the metadata of all entries of those keys that have any. Reads no values; about 2 us a row."""
         ...
@@ -96,7 +108,11 @@ class Store(Protocol):
         ...
 
     def read(self, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
-        """Return metadata, frame and whether the frame is a map of a file; None if there is no such row."""
+        """Return metadata, frame and whether the frame is a map of a file; None if there is no such row.
+
+        Raises:
+            DamagedEntryError: the frame is not the one that was signed.
+        """
         ...
 
     def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
@@ -139,6 +155,10 @@ class Store(Protocol):
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
+        ...
+
+    def using(self) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here; whoever does waits for its end, or gives up."""
         ...
 
     def close(self) -> None:

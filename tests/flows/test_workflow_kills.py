@@ -385,3 +385,32 @@ def test_sigterm_ends_the_processes_of_a_group(tmp_path: Path, store: Path) -> N
     assert 143 == process.returncode
     found, _ = CheckpointManager.resume_latest("waits")
     assert ["a", "b"] == found.groups["group"]["waits"].branch.get("items")
+
+
+def test_sigterm_ends_the_wait_before_a_retry(tmp_path: Path, store: Path) -> None:
+    """Long before its time; the retry is pending, and comes with the next run."""
+    (tmp_path / "retries.py").write_text(
+        textwrap.dedent("""
+            import sys
+            from checkpoint.flows.workflow import RetryPolicy, task, workflow
+            with workflow("retries") as flow:
+                @task(inject_context=True, retry_policy=RetryPolicy(1, initial_interval=600, max_interval=600))
+                def fails(context):
+                    print("attempt", context.retry_count, flush=True)
+                    if context.retry_count == 0:
+                        raise OSError("not yet")
+                    return "done"
+            print(flow.run())
+        """)
+    )
+    process = start("retries.py", store=store, folder=tmp_path)
+    assert process.stdout is not None
+    assert "attempt 0\n" == process.stdout.readline()
+    while not (found := CheckpointManager.resume_latest("retries")[0]).failures:
+        pass
+    assert 1 == found.retry_controller.get_retry_count("fails")
+    process.terminate()
+    process.communicate(timeout=WAIT_S)
+    assert 143 == process.returncode
+    again = start("retries.py", store=store, folder=tmp_path)
+    assert ("attempt 1\ndone\n", "") == again.communicate(timeout=WAIT_S)

@@ -282,3 +282,6 @@ with workflow("prices") as flow:
     assert "fit 1.0\nprices.py:flow has finished\n" == resumed().stdout
     assert "load\nfit 1.0\nprices.py:flow has finished\n" == resumed("--fresh").stdout
     assert "fit 1.0\nprices.py:flow has finished\n" == resumed("--checkpoint", "2").stdout
+    assert "fit 1.0\nprices.py:flow has finished\n" == resumed("--checkpoint", "2", "--fork").stdout
+    listed = python(tmp_path, "-m", "checkpoint", "flows", "list", "--flow", "prices").stdout
+    assert 3 == listed.count("finished"), listed

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, final
 
 from checkpoint.errors import DamagedSnapshotError, StoreError, UnsavableError, UnstorableError
-from checkpoint.journal.database import sync_folder
-from checkpoint.journal.values import frame_of, value_of
+from checkpoint.journal.values import frame_of, pickle_is_allowed, value_of
 from checkpoint.keys import module_name
 from checkpoint.store.advice import advice_on
+from checkpoint.store.folders import sync_folder
 
 __all__ = ["LocalStateHandler", "StateHandler", "handler_class", "name_of"]
 
@@ -101,7 +101,7 @@ class LocalStateHandler:
         temporary = f"{target}.{os.getpid()}.tmp"
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(temporary, "wb") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 for part in frame.parts:
                     file.write(part)
                 file.flush()
@@ -132,6 +132,8 @@ class LocalStateHandler:
 def _decode(content: bytes) -> Any:
     if content.startswith(b"\x93"):
         return value_of(memoryview(bytearray(content)))[0]
+    if not pickle_is_allowed():
+        raise PermissionError("it is a pickle, and pickles are not allowed here")
     import dill
 
     return dill.loads(content)

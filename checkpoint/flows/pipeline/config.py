@@ -124,6 +124,7 @@ class JsonFirst:
     """
 
     name = "json-first"
+    uses_pickle = True
 
     def encode(self, value: Any) -> bytes:
         """Return UTF-8 JSON, or a pickle.

@@ -38,10 +38,10 @@ class Overlay:
         self._below, self._scratch, self._tasks = below, scratch, tasks
         self._frames: _Frames | DiskStore = _Frames() if is_local else scratch
         self._begun: set[tuple[str, str]] = set()
-        self.url = below.url
+        self.url, self.settings = below.url, below.settings
         self.lookup, self.scan, self.tasks = below.lookup, below.scan, below.tasks
         self.records, self.cleared_at, self.damaged = below.records, below.cleared_at, below.damaged
-        self.clear = below.clear
+        self.clear, self.using = below.clear, below.using
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._below, self._scratch.url, self._tasks)

@@ -144,7 +144,8 @@ class _Survey:
             found = self._store.lookup(task.name, [call.key for call in of_task])
             for call in of_task:
                 if entries := found.get(call.key):
-                    candidates[call] = usable(self._store, revisions, call, entries)
+                    kept = [entry for entry in entries if not entry.is_collected]
+                    candidates[call] = usable(self._store, revisions, call, kept)
         return candidates
 
     def _find_usable(self, call: StageCall) -> Entry | None:

@@ -101,6 +101,7 @@ class WorkflowContext:
         checkpoint: str | os.PathLike[str] | int | Snapshot | None = None,
         *,
         fresh: bool = False,
+        fork: bool = False,
         on_change: Literal["error", "restart"] = "error",
         **options: Any,
     ) -> Any:
@@ -109,6 +110,7 @@ class WorkflowContext:
         Args:
             checkpoint: where to go on instead: the path of three files, a snapshot or its id.
             fresh: run a new session, whatever was saved.
+            fork: go on as a new session, which leaves the old one as it is.
             on_change: what to do if tasks that are pending no longer exist: "error", or "restart" with a new session.
             options: those of `execute` but `ret_context`, for a new session.
 
@@ -124,7 +126,7 @@ class WorkflowContext:
         found = None if fresh else self._last_unfinished() if checkpoint is None else checkpoint
         if found is not None:
             try:
-                return resumed(ExecutionContext, found, graph=self.graph)[0].execute()
+                return resumed(ExecutionContext, found, fork=fork, graph=self.graph)[0].execute()
             except ChangedWorkflowError:
                 if on_change == "error":
                     raise

@@ -45,6 +45,9 @@ __all__ = ["WorkflowEngine"]
 
 _log = logging.getLogger("checkpoint")
 
+#: How often a pause looks whether the process was told to end.
+_POLL_S = 0.1
+
 
 @final
 class WorkflowEngine:
@@ -138,6 +141,19 @@ def _stoppable(session: Session) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _interruptible(session: Session, member: MemberLane | None) -> Iterator[None]:
+    """Let SIGTERM break off what the main lane does; members run in threads that nothing can break off."""
+    if member is not None:
+        yield
+        return
+    session.in_task = True
+    try:
+        yield
+    finally:
+        session.in_task = False
+
+
 @final
 class _Run:
     """One execution of a session."""
@@ -186,7 +202,8 @@ class _Run:
             if backend == "processes" and task.handler == "direct":
                 result = call_in_process(task, context, channel, args, keywords)
             else:
-                result = self._called(task.called_with(args, keywords), context, member is None)
+                with _interruptible(session, member):
+                    result = self._called(task.called_with(args, keywords), context)
             result = context.requests.result if result is None else result
             cell = cell_of(result, f"result of task {task.task_id}", session.name)
         except SuspendedRun as error:
@@ -204,15 +221,13 @@ class _Run:
             self.result, self.has_result = result, True
         return self._complete(spec, lane, member, context.requests, Stored(cell))
 
-    def _called(self, task: TaskWrapper, context: TaskExecutionContext, is_interruptible: bool) -> Any:
+    def _called(self, task: TaskWrapper, context: TaskExecutionContext) -> Any:
         if task.handler not in self._handlers:
             raise ConfigError(f"handler of task {task.task_id}", f"no handler {task.handler!r} is registered")
         token = CURRENT.set(None)
         try:
-            self.session.in_task = is_interruptible
             return self._handlers[task.handler].execute_task(task, context)
         finally:
-            self.session.in_task = False
             CURRENT.reset(token)
 
     def _failed(self, spec: TaskSpec, lane: Lane, task: TaskWrapper, error: Exception) -> None:
@@ -233,7 +248,7 @@ class _Run:
                 is_final = True
         if not is_final:
             if (policy := session.retry_controller.get_policy_for_node(spec.task_id)) is not None:
-                time.sleep(policy.wait_s(spec.retry_count))
+                self._pause(policy.wait_s(spec.retry_count))
             return
         if session.saving.on_failure and lane is session.main:
             make_checkpoint(session, metadata={"task_id": spec.task_id, "mode": "failure", "error": text})
@@ -243,6 +258,11 @@ class _Run:
             failure = WorkflowRuntimeError(spec.task_id, text)
         failure.cause = error
         raise failure from error
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.session.is_stopping and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))
 
     def _suspended(self, spec: TaskSpec, key: str, request: tuple[dict[Any, Any], Any] | None) -> None:
         """End the run with a task pending that waits for a key; as a checkpoint if it had asked for one."""
@@ -271,62 +291,50 @@ class _Run:
             finally:
                 lane.channel.on_change = listener
             session.increment_step()
-            if requests.terminates is None:
-                for queued in requests.queued:
-                    lane.queue.add(queued)
-            self._end_step(
-                spec, lane, member, requests.terminates, requests.checkpoint, session.steps - 1,
-                is_followed=not requests.skips_successors,
-            )  # fmt: skip
-        return requests.terminates is not None
+            return self._end_step(spec, lane, member, requests, session.steps - 1)
 
     def _end_step(
-        self,
-        spec: TaskSpec,
-        lane: Lane,
-        member: MemberLane | None,
-        terminates: str | None,
-        checkpoint: tuple[dict[Any, Any], Any] | None,
-        steps_before: int,
-        *,
-        is_followed: bool = True,
-    ) -> None:
-        """Take a task or a group from what is pending, queue what follows it, and keep that."""
+        self, spec: TaskSpec, lane: Lane, member: MemberLane | None, requests: Requests, steps_before: int
+    ) -> bool:
+        """Take a task or a group from what is pending, queue what comes after it, and keep that."""
         session = self.session
         lane.queue.remove(spec)
         session.mark_task_completed(spec.task_id)
-        if terminates is None and is_followed:
-            lane.follow(spec.task_id, session.graph)
+        is_over = requests.terminates is not None
+        if not is_over:
+            for queued in requests.queued:
+                lane.queue.add(queued)
+            if not requests.skips_successors:
+                lane.follow(spec.task_id, session.graph)
         if member is None:
             session.last_task_id = spec.task_id
             self._boundary(spec.task_id, steps_before)
         else:
-            member.checkpoint = checkpoint or member.checkpoint
-            member.terminates = terminates
-            member.is_done = terminates is not None or lane.next() is None
+            member.checkpoint = requests.checkpoint or member.checkpoint
+            member.terminates = requests.terminates
+            member.is_done = is_over or lane.next() is None
             self._keep("within", step=spec.task_id)
+        return is_over
 
     # --- a group ---
 
     def _run_group(self, group: ParallelGroup, spec: TaskSpec, lane: Lane, member: MemberLane | None) -> bool:
         session, steps = self.session, self.session.steps
         try:
-            session.in_task |= member is None
-            barrier = run_group(session, group, member, lambda inner: self._run_member(inner, group.backend))
+            with _interruptible(session, member):
+                requests = run_group(session, group, member, lambda inner: self._run_member(inner, group.backend))
         except ParallelGroupError as error:
             self._group_failed(group, spec, member, error)
             return False
-        finally:
-            session.in_task &= member is not None
-        if barrier is None:
+        if requests is None:
             return True
         with session.guard:
-            if member is None and barrier.checkpoint is not None:
-                session.request_checkpoint(barrier.checkpoint[0], path=barrier.checkpoint[1])
-            self._end_step(spec, lane, member, barrier.terminates, barrier.checkpoint, steps)
+            if member is None and requests.checkpoint is not None:
+                session.request_checkpoint(requests.checkpoint[0], path=requests.checkpoint[1])
+            is_over = self._end_step(spec, lane, member, requests, steps)
         if member is None:
             self.result, self.has_result = session.get_result(group), True
-        return barrier.terminates is not None
+        return is_over
 
     def _run_member(self, member: MemberLane, backend: str) -> None:
         if self.session.saving.autosave:

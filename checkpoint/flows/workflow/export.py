@@ -25,8 +25,8 @@ import xxhash
 from checkpoint.codec import encode, verify
 from checkpoint.errors import DamagedEntryError, DamagedSnapshotError, StoreError
 from checkpoint.flows.workflow.cells import value_in
-from checkpoint.journal.database import make_folder, sync_folder
 from checkpoint.store.advice import advice_on
+from checkpoint.store.folders import make_folder, sync_folder
 
 __all__ = ["SCHEMA", "Exported", "base_of", "read_export", "write_export"]
 

@@ -12,27 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
 
 from checkpoint.flows.workflow.branch import merge
 from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.errors import GraphCompilationError, ParallelGroupError
 from checkpoint.flows.workflow.graph import Graph, ParallelGroup
+from checkpoint.flows.workflow.requests import Requests
 from checkpoint.flows.workflow.session import MemberLane, Session
 
-__all__ = ["Barrier", "run_group"]
+__all__ = ["run_group"]
 
 RunLane = Callable[[MemberLane], None]
 
 
-class Barrier(NamedTuple):
-    """What the members of a group have asked for: metadata and path of a checkpoint, the message that ends the run."""
-
-    checkpoint: tuple[dict[Any, Any], Any] | None
-    terminates: str | None
-
-
-def run_group(session: Session, group: ParallelGroup, parent: MemberLane | None, run_lane: RunLane) -> Barrier | None:
+def run_group(session: Session, group: ParallelGroup, parent: MemberLane | None, run_lane: RunLane) -> Requests | None:
     """Run the members of a group that are not done, then merge what they have written.
 
     Args:
@@ -66,7 +59,7 @@ def run_group(session: Session, group: ParallelGroup, parent: MemberLane | None,
         del session.groups[group.task_id]
     requests = [lane.checkpoint for lane in lanes.values() if lane.checkpoint is not None]
     messages = [lane.terminates for lane in lanes.values() if lane.terminates is not None]
-    return Barrier(requests[-1] if requests else None, messages[0] if messages else None)
+    return Requests(checkpoint=requests[-1] if requests else None, terminates=messages[0] if messages else None)
 
 
 def _run_members(

@@ -20,73 +20,94 @@ from urllib.parse import parse_qsl, urlsplit
 import xxhash
 
 from checkpoint.errors import StoreError
+from checkpoint.store.settings import Settings
 from checkpoint.store.shared.folder import FolderObjects
 from checkpoint.store.shared.memory import MemoryObjects
 from checkpoint.store.shared.objects import Objects
 from checkpoint.store.shared.remote import SECRET_WORDS, RemoteObjects
 from checkpoint.store.shared.shared import SharedStore
 from checkpoint.store.shared.tier import Tier, local_folder
+from checkpoint.store.signature import KEY_VARIABLE
 
 __all__ = ["reopened", "shared_store"]
 
 #: Schemes of fsspec that are no place for a store.
 _UNFIT = {"file", "local", "memory", "http", "https", "data", "zip", "tar", "cached", "simplecache", "filecache"}
 
-_opened: dict[str, SharedStore] = {}
+_DEFAULT = Settings()
+_opened: dict[tuple[str, Settings], SharedStore] = {}
+#: What was given with an address lasts as long as the process.
+_options: dict[str, dict[str, Any]] = {}
+#: Addresses in memory -> what is there.
+_memories: dict[str, MemoryObjects] = {}
 
 
-def shared_store(url: str, options: Mapping[str, Any] | None = None) -> SharedStore:
+def shared_store(
+    url: str,
+    settings: Settings = _DEFAULT,
+    options: Mapping[str, Any] | None = None,
+) -> SharedStore:
     """Return the shared store at an address, the same object each time in a process.
 
     Args:
         url: its address.
+        settings: what it may hold, and who signs.
         options: what fsspec is told beside it, such as credentials. They stay in this process: processes that open
             the address themselves take theirs from their environment.
 
     Raises:
         ValueError: the address cannot be one, or tells a secret.
     """
-    if url not in _opened or options is not None:
-        _opened[url] = _made(url, dict(options or {}))
-    return _opened[url]
+    settings = settings._replace(is_durable=True)  # it always is
+    if options is not None and options != _options.get(url):
+        _options[url] = dict(options)
+        for opened in [opened for opened in _opened if opened[0] == url]:
+            del _opened[opened]
+    if (url, settings) not in _opened:
+        _opened[url, settings] = _made(url, settings, _options.get(url, {}))
+    return _opened[url, settings]
 
 
-def reopened(url: str, maker: int) -> SharedStore:
-    """Return the store of an address that another process has sent."""
+def reopened(url: str, maker: int, allows_pickle: bool, is_signed: bool) -> SharedStore:
+    """Return the store of an address that another process has sent; this one must have the key if that has."""
     if urlsplit(url).scheme == "memory" and maker != os.getpid():
         raise StoreError(url, "it is in the memory of another process", _ONE_PROCESS)
-    return shared_store(url)
+    signer = Settings.of(allows_pickle).signer if is_signed else None
+    if is_signed and signer is None:
+        advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
+        raise StoreError(url, "its entries are signed, and a worker has no key to sign with", advice)
+    return shared_store(url, Settings(allows_pickle, True, signer))
 
 
 _ONE_PROCESS = 'run with executor="threads" or "serial", or use another store'
 
 
-def _made(url: str, options: dict[str, Any]) -> SharedStore:
+def _made(url: str, settings: Settings, options: Mapping[str, Any]) -> SharedStore:
     parts = urlsplit(url)
     scheme = parts.scheme
     place, _, query = url.partition("?")
     if "@" in parts.netloc:
-        raise ValueError(f"store {scheme}://...@... tells who you are; {_ELSEWHERE}")
+        raise ValueError(f"store {scheme}://{parts.netloc.rpartition('@')[2]} tells who you are; {_ELSEWHERE}")
     given = dict(parse_qsl(query, keep_blank_values=True))
     for name in given:
         if any(word in name.lower() for word in SECRET_WORDS):
             raise ValueError(f"store {place}?{name}=... tells a secret; {_ELSEWHERE}")
+    tier, files = _tier(), os.path.join(local_folder(), "files", _short(url))
+    objects: Objects
     if scheme == "file":
         if set(given) != {"shared"}:
             raise ValueError(f"store {url!r} has unknown options; only ?shared may follow a folder")
         root = os.path.abspath(parts.path)
-        return SharedStore(
-            f"file://{root}?shared", FolderObjects(root), _tier(), os.path.join(root, "checkpoint"), reopened
-        )
-    if scheme == "memory":
-        objects: Objects = MemoryObjects()
-        files = os.path.join(local_folder(), "files", f"memory-{os.getpid()}-{_short(place)}")
-        return SharedStore(url, objects, None, files, reopened)
-    _check_scheme(url, scheme)
-    if not parts.netloc:
-        raise ValueError(f"store {url!r} names no bucket; use {scheme}://bucket/prefix")
-    objects = RemoteObjects(place, _as_options(given) | options)
-    return SharedStore(url, objects, _tier(), os.path.join(local_folder(), "files", _short(url)), reopened)
+        objects, files = FolderObjects(root), os.path.join(root, "checkpoint")
+    elif scheme == "memory":
+        objects, tier = _memories.setdefault(url, MemoryObjects()), None
+        files += f"-{os.getpid()}"
+    else:
+        _check_scheme(url, scheme)
+        if not parts.netloc:
+            raise ValueError(f"store {url!r} names no bucket; use {scheme}://bucket/prefix")
+        objects = RemoteObjects(place, {**_as_options(given), **options})
+    return SharedStore(url, objects, tier, files, settings, reopened)
 
 
 _ELSEWHERE = "give credentials in the environment, or with open_store(url, storage_options={...})"

@@ -18,6 +18,7 @@ from typing import final
 
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import advice_on
+from checkpoint.store.folders import make_folder, sync_folder
 from checkpoint.store.shared.objects import Parts
 
 __all__ = ["FolderObjects"]
@@ -88,15 +89,15 @@ class FolderObjects:
         """Write an object."""
         path = self._path(name)
         with self._explained(), self._written(parts) as temporary:
-            _make_folders(os.path.dirname(path))
+            make_folder(os.path.dirname(path))
             os.replace(temporary, path)
-            _synchronise(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless it is there."""
         path = self._path(name)
         with self._explained(), self._written([data]) as temporary:
-            _make_folders(os.path.dirname(path))
+            make_folder(os.path.dirname(path))
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -106,7 +107,7 @@ class FolderObjects:
                 if error.errno not in _NO_LINKS:
                     raise
                 return self._create_without_links(path, data)
-            _synchronise(os.path.dirname(path))
+            sync_folder(os.path.dirname(path))
         return True
 
     def _create_without_links(self, path: str, data: bytes) -> bool:
@@ -123,7 +124,7 @@ class FolderObjects:
     @contextlib.contextmanager
     def _written(self, parts: Parts) -> Iterator[str]:
         """Write a temporary file, synchronised; it goes at the end of the block."""
-        _make_folders(self._temporary)
+        make_folder(self._temporary)
         # Hosts may have the same process numbers, and containers the same host name.
         name = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(8)}"
         path = os.path.join(self._temporary, name)
@@ -142,7 +143,7 @@ class FolderObjects:
     def move(self, name: str, to: str) -> None:
         """Give an object another name."""
         with self._explained():
-            _make_folders(os.path.dirname(self._path(to)))
+            make_folder(os.path.dirname(self._path(to)))
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self._path(name), self._path(to))
 
@@ -169,17 +170,3 @@ class FolderObjects:
             if isinstance(error, StoreError):
                 raise
             raise StoreError(self._root, str(error), advice_on(error, "folder")) from error
-
-
-def _make_folders(path: str) -> None:
-    os.makedirs(path, mode=0o700, exist_ok=True)
-
-
-def _synchronise(folder: str) -> None:
-    """Make the names in a folder durable, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

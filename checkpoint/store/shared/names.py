@@ -1,7 +1,7 @@
 """Names: what the names of a shared store's objects say, so that listing them tells everything but the values.
 
     {task}/name                                       the task's full name
-    {task}/m/{key}!{edition}!{epoch}!{number}!{tag}!{text}   an entry: what is in the object is its frame, then the key
+    {task}/m/{key}!{edition}!{epoch}!{number}!{tag}!{seal}!{text}   an entry; in it: its frame, a signature, the key
     {task}/d/...                                      the same, set aside because it is damaged
     {task}/e/task!{count}!0, {task}/e/{key}!{count}!{count}  a clear of the task, of a key; in it, when
     {task}/t/{name}                                   a record
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import struct
+import hmac
 from collections.abc import Iterable
 from typing import NamedTuple, Self, final
 from urllib.parse import quote, unquote
@@ -28,11 +28,13 @@ from urllib.parse import quote, unquote
 import xxhash
 
 from checkpoint.store.entry import Entry, Epoch
+from checkpoint.store.signature import Signer
+from checkpoint.store.tag import pack, unpack
 
-__all__ = ["Clears", "EntryName", "digest_of", "quoted", "unquoted"]
+__all__ = ["SIGNATURE_BYTES", "Clears", "EntryName", "digest_of", "quoted", "unquoted"]
 
-_TAG = struct.Struct("<B16s16s16s16s8sddQ?")
-_TAG_FORMAT = 1
+#: Bytes of the signature between an entry's frame and its key, where its name has a seal.
+SIGNATURE_BYTES = 32
 _TASK = "task"
 
 
@@ -66,25 +68,41 @@ class EntryName(NamedTuple):
     entry: Entry
     #: The key itself, unless it is too long for a name.
     key: str | None
+    #: What nobody can make without the key of the store; empty where there is none.
+    seal: bytes = b""
 
-    def text(self, limit: int) -> str:
-        """Return the name, below its task and kind; its last part has at most `limit` characters if possible."""
+    def text(self, task: str, signer: Signer | None, limit: int) -> str:
+        """Return the name, below its task and kind; the key is in it if the last part has room for `limit` characters.
+
+        Args:
+            task: its task.
+            signer: what seals it: nobody who lacks the key can change what it says, or where it stands.
+            limit: how many characters are allowed.
+        """
+        start = self._unsealed()
+        start += f"{_to_base64(_seal(signer, task, start))}!" if signer is not None else "!"
         key = "" if self.key is None else _to_base64(self.key.encode("utf-8", "surrogatepass"))
-        tag = _to_base64(_TAG.pack(_TAG_FORMAT, *self.entry))
-        start = f"{self.key_digest}!{quoted(self.edition)}!{self.epoch.task}-{self.epoch.key}!{self.number}!{tag}!"
-        return start + (key if len(start) + len(key) <= limit else "")
+        return start + (key if len(start) - 3 + len(key) <= limit else "")
+
+    def _unsealed(self) -> str:
+        tag = _to_base64(pack(self.entry))
+        return f"{self.key_digest}!{quoted(self.edition)}!{self.epoch.task}-{self.epoch.key}!{self.number}!{tag}!"
+
+    def is_sealed(self, task: str, signer: Signer) -> bool:
+        """Tell whether it was sealed for its place, with the key of a signer."""
+        return hmac.compare_digest(self.seal, _seal(signer, task, self._unsealed()))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
         """Return what a name says; None if it is none of this format."""
-        with contextlib.suppress(ValueError, struct.error):
-            key_digest, edition, epoch, number, tag, key = text.split("!")
+        with contextlib.suppress(ValueError):
+            key_digest, edition, epoch, number, tag, seal, key = text.split("!")
             task_count, key_count = epoch.split("-")
-            form, *fields = _TAG.unpack(_from_base64(tag))
-            if form == _TAG_FORMAT:
+            entry = unpack(_from_base64(tag))
+            if entry is not None:
                 key_text = _from_base64(key).decode("utf-8", "surrogatepass") if key else None
                 at = Epoch(int(task_count), int(key_count))
-                return cls(key_digest, unquoted(edition), at, int(number), Entry(*fields), key_text)
+                return cls(key_digest, unquoted(edition), at, int(number), entry, key_text, _from_base64(seal))
         return None
 
     def precedence(self) -> tuple[Epoch, int, float, str]:
@@ -159,6 +177,11 @@ class Clears:
 def _epoch_in(name: str) -> Epoch:
     _, task_count, key_count = name.split("!")
     return Epoch(int(task_count), int(key_count))
+
+
+def _seal(signer: Signer, task: str, unsealed: str) -> bytes:
+    place = f"{task}\n{unsealed}".encode("utf-8", "surrogatepass")
+    return signer.of_bytes("shared entry", [place])
 
 
 def _to_base64(data: bytes) -> str:

@@ -11,23 +11,26 @@ Next: store/shared/address.py
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import final
 
 import xxhash
 
 from checkpoint.codec import Frame
-from checkpoint.errors import StoreError
+from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.disk import folder_name
 from checkpoint.store.entry import Entry, Epoch, Record, Write
-from checkpoint.store.shared.names import Clears, EntryName, digest_of
+from checkpoint.store.settings import Settings
+from checkpoint.store.shared.names import SIGNATURE_BYTES, Clears, EntryName, digest_of
 from checkpoint.store.shared.objects import Objects, both, each
 from checkpoint.store.shared.texts import Texts
 from checkpoint.store.shared.tier import Tier
+from checkpoint.store.signature import KEY_VARIABLE
 
 __all__ = ["SharedStore"]
 
@@ -51,8 +54,9 @@ class SharedStore:
         objects: where they are.
         tier: where copies of frames are kept on this host; None for nowhere.
         files: folder that has a folder for each task, with what belongs to rows (`directory`).
-        reopen: importable function that takes the address and the number of the process that sends it, and returns
-            the store in another process.
+        settings: what it may hold, and who signs.
+        reopen: importable function that returns the store in another process; it takes the address, the number of the
+            process that sends it, whether pickles are allowed, and whether entries are signed.
     """
 
     def __init__(
@@ -61,9 +65,10 @@ class SharedStore:
         objects: Objects,
         tier: Tier | None,
         files: str,
-        reopen: Callable[[str, int], SharedStore],
+        settings: Settings,
+        reopen: Callable[[str, int, bool, bool], SharedStore],
     ) -> None:
-        self.url = url
+        self.url, self.settings = url, settings
         self._objects = objects
         self._tier = tier
         self._files = files
@@ -78,7 +83,8 @@ class SharedStore:
         return f"SharedStore({self.url!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return self._reopen, (self.url, os.getpid())
+        is_signed = self.settings.signer is not None
+        return self._reopen, (self.url, os.getpid(), self.settings.allows_pickle, is_signed)
 
     # --- places ---
 
@@ -143,11 +149,23 @@ class SharedStore:
             return found
         clears, names = self._look(task, keys)
         by_digest = {digest_of(key): key for key in keys}
-        for (digest, edition), (name, text) in sorted(clears.current(names).items()):
+        for (digest, edition), (name, text) in sorted(self._current(task, clears, names).items()):
             key = by_digest.get(digest)
             if key is not None:
                 found.setdefault(key, []).append(name.entry)
                 self._remember(task, key + edition, text)
+        return found
+
+    def _current(self, task: str, clears: Clears, names: Iterable[str]) -> dict[tuple[str, str], tuple[EntryName, str]]:
+        """Return the entries that count; where there is a key, all of them are signed with it."""
+        found = clears.current(names)
+        signer = self.settings.signer
+        if signer is not None:
+            for name, _ in found.values():
+                if not name.is_sealed(task, signer):
+                    reason = f"entry {name.key or name.key_digest}{name.edition} of {task} is not signed with the key "
+                    advice = "set the key that it was written with, or compute into another place"
+                    raise StoreError(self.url, f"{reason}in ${KEY_VARIABLE}", advice)
         return found
 
     def _remember(self, task: str, row: str, text: str) -> None:
@@ -159,7 +177,7 @@ class SharedStore:
         """Yield each row of a task and its metadata, in the order of the rows."""
         clears, *shards = self._listed(task, ["e/", *(f"m/{digit:x}" for digit in range(16))])
         names = (name.removeprefix("m/") for shard in shards for name in shard)
-        current = Clears(name.removeprefix("e/") for name in clears).current(names)
+        current = self._current(task, Clears(name.removeprefix("e/") for name in clears), names)
         keys = self._texts_of(task).keys((name, f"m/{text}") for name, text in current.values())
         rows = [(keys[digest] + edition, name.entry) for (digest, edition), (name, _) in current.items()
                 if digest in keys]  # fmt: skip
@@ -189,7 +207,7 @@ class SharedStore:
                 lambda: self._look(task, [key]),
                 lambda: self._frame(task, hint),  # noqa: B023  # called before the next turn
             )
-            found = clears.current(names).get(at)
+            found = self._current(task, clears, names).get(at)
             if found is None:
                 return None
             name, text = found
@@ -202,20 +220,31 @@ class SharedStore:
         raise StoreError(self.url, f"row {row} of {task} is listed and not there", "run again")
 
     def _frame(self, task: str, text: str | None) -> tuple[memoryview, bool] | None:
-        """Return a frame by the name of its entry, and whether it is a map of a file; None if it is gone."""
+        """Return a frame by the name of its entry, and whether it is a map of a file; None if it is gone.
+
+        Raises:
+            DamagedEntryError: it is not the one that was signed.
+        """
         name = EntryName.parse(text) if text is not None else None
-        if name is None:
+        if name is None or text is None:
             return None
         place = f"{self._at(task)}m/{text}"
-        kept = self._tier.get(f"{self.url}/{place}") if self._tier is not None else None
-        if kept is not None:
-            return kept
-        data = self._objects.get(place, 0, name.entry.size)
-        if data is None:
-            return None
-        if self._tier is not None and len(data) == name.entry.size:
-            self._tier.put(f"{self.url}/{place}", Frame([data], b""))
-        return memoryview(data), False
+        found = self._tier.get(f"{self.url}/{place}") if self._tier is not None else None
+        if found is None:
+            data = self._objects.get(place, 0, name.entry.size + SIGNATURE_BYTES)
+            if data is None:
+                return None
+            found = memoryview(data), False
+            if self._tier is not None and len(data) >= name.entry.size:
+                self._tier.put(f"{self.url}/{place}", Frame([data], b""))
+        whole, is_mapped = found
+        frame = whole[: name.entry.size]
+        if self.settings.signer is None:
+            return frame, is_mapped
+        frame, signature = memoryview(bytes(frame)), bytes(whole[name.entry.size : name.entry.size + SIGNATURE_BYTES])
+        if not self.settings.signer.is_of_bytes(signature, "shared frame", [name.seal, frame]):
+            raise DamagedEntryError("its bytes do not match their signature")
+        return frame, False
 
     # --- writing ---
 
@@ -240,7 +269,7 @@ class SharedStore:
             if kept[-1]:
                 others = by_digest.setdefault(digest, [])
                 name = _named(write, digest, others)
-                text = name.text(self._objects.name_limit)
+                text = name.text(task, self.settings.signer, self._objects.name_limit)
                 gone = [other for other in others if _is_replaced(*other, by=name)]
                 dead += gone
                 by_digest[digest] = [*(other for other in others if other not in gone), (name, text)]
@@ -257,9 +286,13 @@ class SharedStore:
 
     def _put(self, task: str, write: Write, text: str) -> None:
         place = f"{self._at(task)}m/{text}"
-        self._objects.put(place, [*write.frame.parts, write.key.encode("utf-8", "surrogatepass")])
+        signature = b""
+        if self.settings.signer is not None and (name := EntryName.parse(text)) is not None:
+            signature = self.settings.signer.of_bytes("shared frame", [name.seal, *write.frame.parts])
+        parts = [*write.frame.parts, signature, write.key.encode("utf-8", "surrogatepass")]
+        self._objects.put(place, parts)
         if self._tier is not None:
-            self._tier.put(f"{self.url}/{place}", write.frame)
+            self._tier.put(f"{self.url}/{place}", Frame(parts[:-1], b""))
         self._remember(task, write.row, text)
 
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
@@ -336,6 +369,10 @@ class SharedStore:
         """Return the folder that belongs to a row: in a shared folder for all hosts, else on this host alone."""
         digest = xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass"))
         return Path(self._files, folder_name(task), "files", digest)
+
+    def using(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block without meaning here: nothing is ever collected from a shared store."""
+        return contextlib.nullcontext()
 
     def close(self) -> None:
         """Close connections."""

@@ -16,7 +16,7 @@ from typing import final
 import xxhash
 
 from checkpoint.store.entry import Record
-from checkpoint.store.shared.names import EntryName, digest_of, quoted
+from checkpoint.store.shared.names import SIGNATURE_BYTES, EntryName, digest_of, quoted
 from checkpoint.store.shared.objects import Objects, each
 
 __all__ = ["Texts"]
@@ -79,7 +79,8 @@ class Texts:
 
     def _read_key(self, entry: tuple[EntryName, str]) -> tuple[str, str | None]:
         name, text = entry
-        data = self._objects.get(f"{self._prefix}{text}", name.entry.size)
+        start = name.entry.size + (SIGNATURE_BYTES if name.seal else 0)
+        data = self._objects.get(f"{self._prefix}{text}", start)
         return name.key_digest, data.decode("utf-8", "surrogatepass") if data else None
 
     def _pack(self, keys: Iterable[str], instead_of: Iterable[str]) -> None:

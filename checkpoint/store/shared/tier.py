@@ -29,7 +29,11 @@ __all__ = ["Tier", "local_folder"]
 _SIZE_LIMIT_BYTES = 10 * 1024**3
 #: Frames that are larger would push too much out.
 _LARGEST_BYTES = _SIZE_LIMIT_BYTES // 10
-_SETTINGS = {"eviction_policy": "least-recently-stored", "cull_limit": 10, "size_limit": _SIZE_LIMIT_BYTES}
+_SETTINGS: dict[str, Any] = {
+    "eviction_policy": "least-recently-stored",
+    "cull_limit": 10,
+    "size_limit": _SIZE_LIMIT_BYTES,
+}
 
 _inherited: list[FolderCache] = []
 

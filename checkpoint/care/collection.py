@@ -1,0 +1,325 @@
+"""Collection: removes what is no longer needed: leftovers of killed writers, and values that conditions choose.
+
+A value that goes leaves its digest and what it was computed from. So it still counts: nothing that was computed from it
+is computed again, until its value itself is needed. Nothing is removed while a run uses the store.
+
+Must not know: SQLite, how tasks are defined.
+
+Next: care/__init__.py
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, final
+
+from checkpoint.care.order import Value, in_order
+from checkpoint.care.verification import folder_store
+from checkpoint.errors import name_of
+from checkpoint.graph import TaskInfo
+from checkpoint.reasons import described, upstream_of
+from checkpoint.revisions import Revisions
+from checkpoint.runs import roots_of
+from checkpoint.store import Entry, Store
+from checkpoint.store.disk import DiskStore
+from checkpoint.store.inventory import Inventory, Item
+from checkpoint.store.usage import alone
+from checkpoint.survey import survey
+from checkpoint.version import key_of, row_of_entry
+
+__all__ = ["Collected", "Collection", "collect"]
+
+_At = tuple[str, str]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Something that goes: the value of a call, or a leftover (`stored_at` is None). `size` is in bytes."""
+
+    what: str
+    size: int
+    seconds: float = 0.0
+    stored_at: float | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What `collect` has removed, or would."""
+
+    values: tuple[Collected, ...]
+    #: Files that killed writers left, entries that were set aside, entries that are not signed.
+    leftovers: tuple[Collected, ...]
+    #: Bytes of all values of tasks that there were, and that stay.
+    size_before: int
+    size_after: int
+    #: Whether it was done, and not only looked for.
+    is_applied: bool
+
+    @property
+    def freed(self) -> int:
+        """Bytes of all that goes."""
+        return sum(each.size for each in (*self.values, *self.leftovers))
+
+
+class _Held(NamedTuple):
+    task: str
+    row: str
+    entry: Entry
+    #: Bytes of the value and of the files that belong to it.
+    size: int
+
+
+def collect(
+    store: str | os.PathLike[str] | Store | None = None,
+    *,
+    tasks: Iterable[Any] | None = None,
+    older_than: float | None = None,
+    larger_than: int | None = None,
+    superseded: Iterable[Any] | None = None,
+    keep: Any = None,
+    max_size: int | None = None,
+    unsigned: bool = False,
+    apply: bool = False,
+) -> Collection:
+    """Find what can go, and remove it if `apply` is True.
+
+    Leftovers always go. Values go if they meet all conditions that are given, and none goes where none is given.
+
+    Args:
+        store: a folder; None is the current store.
+        tasks: only values of these: tasks, names of them, or patterns as of file names.
+        older_than: only values that were stored so many seconds ago.
+        larger_than: only values of at least so many bytes.
+        superseded: tasks; only those values of them that other code than the present one made, where the call has a
+            result of the present code, or else a newer one.
+        keep: instances, in any nesting of lists, tuples and dicts; only values that a run of these would not look at.
+        max_size: only so many, in the order that `care/order.py` tells, that at most so many bytes stay.
+        unsigned: entries that are not signed with `$CP_CACHE_KEY` go with the leftovers, whole.
+        apply: remove it.
+
+    Raises:
+        StoreError: the store is no folder, cannot be read, or is used by a run; then nothing was removed.
+        TypeError, ValueError: an argument cannot be; and what the bodies of `keep` raise.
+
+    Notes:
+        Cost: one scan of the metadata; with `max_size` also the head of every entry; with `keep` a survey of its graph.
+        A value that went is computed again when it is needed.
+    """
+    conditions = _Conditions.of(tasks, older_than, larger_than, superseded, max_size)
+    collector = _Collector(folder_store(store), conditions, is_unsigned_removed=_flag("unsigned", unsigned))
+    if keep is not None:
+        collector.keep(keep)
+    if not _flag("apply", apply):
+        return collector.found(is_applied=False)
+    if not os.path.isdir(collector.folder):
+        return collector.found(is_applied=True)
+    with alone(collector.folder):
+        return collector.removed()
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"collect({name}=...) takes True or False, not {value!r}")
+    return value
+
+
+@final
+class _Conditions(NamedTuple):
+    patterns: tuple[str, ...] | None
+    older_than: float | None
+    larger_than: float | None
+    superseded: tuple[TaskInfo, ...] | None
+    max_size: float | None
+
+    @classmethod
+    def of(cls, tasks: Any, older_than: Any, larger_than: Any, superseded: Any, max_size: Any) -> _Conditions:
+        return cls(
+            None if tasks is None else tuple(_name(task) for task in _several("tasks", tasks)),
+            _number("older_than", older_than),
+            _number("larger_than", larger_than),
+            None if superseded is None else tuple(_task(task) for task in _several("superseded", superseded)),
+            _number("max_size", max_size),
+        )
+
+
+def _several(name: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise TypeError(f"collect({name}=...) takes a list, not {name_of(given)}")
+    return list(given)
+
+
+def _name(task: Any) -> str:
+    name = task if isinstance(task, str) else getattr(task, "name", None)
+    if not isinstance(name, str):
+        raise TypeError(f"collect(tasks=...) takes tasks and names of tasks, not {name_of(task)}")
+    return name
+
+
+def _task(task: Any) -> TaskInfo:
+    if not isinstance(getattr(task, "fingerprint", None), bytes):
+        raise TypeError(f"collect(superseded=...) takes tasks, not {name_of(task)}")
+    found: TaskInfo = task
+    return found
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"collect({name}=...) takes a number, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"collect({name}=...) takes a number from 0, not {value!r}")
+    return value
+
+
+@final
+class _Collector:
+    def __init__(self, store: DiskStore, conditions: _Conditions, *, is_unsigned_removed: bool) -> None:
+        self._store = store
+        self._inventory = Inventory(store)
+        self.folder = self._inventory.folder
+        self._conditions = conditions
+        self._is_unsigned_removed = is_unsigned_removed
+        self._kept: set[_At] | None = None
+        self._now = time.time()
+        self._going: list[_Held] = []
+
+    def keep(self, instances: Any) -> None:
+        """Note what a run of instances would look at: what serves, and where nothing does, all there is of the key."""
+        found = survey(roots_of(instances, "collect(keep=...) takes"), self._store, pools={}, limits={})
+        self._kept = set()
+        for node, instance in enumerate(found.graph.instances):
+            served = found.plan.served[node]
+            entries = found.entries[node] if served is None else [served]
+            self._kept.update((instance.task.name, row_of_entry(instance.key, entry)) for entry in entries)
+
+    # --- choosing ---
+
+    def found(self, *, is_applied: bool) -> Collection:
+        tasks, _ = self._inventory.tasks()
+        held = [each for task in tasks for each in self._held(task)]
+        chosen = self._going = self._chosen(held)
+        leftovers = [each for task in tasks for each in self._leftovers(task)]
+        leftovers += [Collected(path, size) for path, size in self._journal_leftovers().items()]
+        size, going = sum(each.size for each in held), sum(each.size for each in chosen)
+        values = [_collected(each) for each in chosen]
+        return Collection(tuple(values), tuple(leftovers), size, size - going, is_applied)
+
+    def _held(self, task: str) -> list[_Held]:
+        directories = self._inventory.directories(task)
+        return [
+            _Held(
+                task, item.row, item.entry, item.size + directories.get(str(self._store.directory(task, item.row)), 0)
+            )
+            for item in self._inventory.items(task)
+            if item.entry is not None and item.is_signed
+        ]
+
+    def _chosen(self, held: Sequence[_Held]) -> list[_Held]:
+        conditions = self._conditions
+        if self._kept is None and all(condition is None for condition in conditions):
+            return []
+        found = [each for each in held if not each.entry.is_collected and self._is_meant(each)]
+        if conditions.superseded is not None:
+            old = set(self._superseded(conditions.superseded))
+            found = [each for each in found if (each.task, each.row) in old]
+        return found if conditions.max_size is None else self._beyond(conditions.max_size, held, found)
+
+    def _is_meant(self, each: _Held) -> bool:
+        patterns, older_than, larger_than, _, _ = self._conditions
+        return (
+            (patterns is None or any(fnmatch.fnmatchcase(each.task, pattern) for pattern in patterns))
+            and (older_than is None or self._now - each.entry.stored_at > older_than)
+            and (larger_than is None or each.size >= larger_than)
+            and (self._kept is None or (each.task, each.row) not in self._kept)
+        )
+
+    def _superseded(self, tasks: Iterable[TaskInfo]) -> Iterator[_At]:
+        for task in tasks:
+            revisions = Revisions(self._store, task)
+            by_key: dict[str, list[tuple[str, Entry]]] = {}
+            for row, entry in self._store.scan(task.name):
+                if not entry.is_collected:
+                    by_key.setdefault(key_of(row), []).append((row, entry))
+            for rows in by_key.values():
+                present = [row for row, entry in rows if revisions.is_present(entry.fingerprint)]
+                stays = present or [max(rows, key=lambda found: found[1].stored_at)[0]]
+                yield from ((task.name, row) for row, _ in rows if row not in stays)
+
+    def _beyond(self, max_size: float, held: Sequence[_Held], free: Sequence[_Held]) -> list[_Held]:
+        """Return which go so that what stays has a size."""
+        numbers = {(each.task, each.row): number for number, each in enumerate(held)}
+        may_go = {(each.task, each.row) for each in free}
+        size = sum(each.size for each in held if not each.entry.is_collected)
+        if size <= max_size:
+            return []
+        values = [
+            Value(each.size, each.entry.seconds, self._above(each, numbers), each.entry.is_collected,
+                  (each.task, each.row) in may_go)
+            for each in held
+        ]  # fmt: skip
+        found: list[_Held] = []
+        for number in in_order(values):
+            if size <= max_size:
+                break
+            found.append(held[number])
+            size -= held[number].size
+        return found
+
+    def _above(self, each: _Held, numbers: Mapping[_At, int]) -> list[int]:
+        above = upstream_of(self._store, each.task, each.row)
+        return [numbers[task, row] for task, row, _ in above if (task, row) in numbers]
+
+    # --- leftovers ---
+
+    def _leftovers(self, task: str) -> list[Collected]:
+        path = self._inventory.path(task)
+        found = [Collected(f"{_call(task, item)} (set aside)", item.size) for item in self._inventory.aside(task)]
+        found += [Collected(f"{_call(task, item)} (not signed)", item.size) for item in self._unsigned(task)]
+        found += [Collected(os.path.join(path, name), size) for name, size in self._inventory.orphans(task).items()]
+        return found
+
+    def _unsigned(self, task: str) -> list[Item]:
+        if not self._is_unsigned_removed:
+            return []
+        return [item for item in self._inventory.items(task) if not item.is_signed]
+
+    def _journal_leftovers(self) -> dict[str, int]:
+        from checkpoint.journal import journal_at
+
+        return journal_at(self._store).leftovers()
+
+    # --- removing ---
+
+    def removed(self) -> Collection:
+        from checkpoint.journal import journal_at
+
+        collection = self.found(is_applied=True)
+        tasks, _ = self._inventory.tasks()
+        by_task: dict[str, list[tuple[str, Entry]]] = {}
+        for each in self._going:
+            by_task.setdefault(each.task, []).append((each.row, each.entry))
+        for task in tasks:
+            self._inventory.remove(task, [*self._inventory.aside(task), *self._unsigned(task)])
+            self._inventory.release(task, by_task.get(task, []))
+            self._inventory.remove_files(task, list(self._inventory.orphans(task)))
+            self._inventory.shrink(task)
+        journal_at(self._store).tidy()
+        return collection
+
+
+def _collected(each: _Held) -> Collected:
+    entry = each.entry
+    return Collected(described(each.task, key_of(each.row)), each.size, entry.seconds, entry.stored_at)
+
+
+def _call(task: str, item: Item) -> str:
+    row = item.row.removeprefix("damaged:")
+    return described(task, key_of(row) if "#" in row else row)

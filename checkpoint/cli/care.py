@@ -1,0 +1,168 @@
+"""Commands on the store as a whole: checking it, and removing what is no longer needed.
+
+Must not know: how anything is decided; that is asked of the API.
+
+Next: cli/__init__.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import click
+
+from checkpoint import Collection, Problem, collect
+from checkpoint import verify as verify_store
+from checkpoint.cli.options import store_option
+from checkpoint.cli.records import amount, columns, moment, size
+from checkpoint.errors import CheckpointError
+from checkpoint.targets import instances_at, problems_told, tasks_at
+
+__all__ = ["gc", "verify"]
+
+#: How many lines `gc` shows of each kind unless it is told to show all.
+_SHOWN = 20
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
+_PREFIXES = ("", "k", "m", "g", "t")
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _measured(text: str, units: dict[str, int], example: str) -> float:
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]+)", text.strip())
+    if found is None or found[2].lower() not in units:
+        raise click.BadParameter(f"{text!r} cannot be read; give it as {example}")
+    return float(found[1]) * units[found[2].lower()]
+
+
+def _seconds_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Return a time such as 30d in seconds."""
+    return None if text is None else _measured(text, _SECONDS, "90s, 30min, 12h, 30d or 8w")
+
+
+def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Return a size such as 10GB or 10GiB in bytes."""
+    units = {f"{prefix}b": 1000**power for power, prefix in enumerate(_PREFIXES)}
+    units |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(_PREFIXES) if prefix}
+    return None if text is None else int(_measured(text, units, "500MB or 10GiB"))
+
+
+@click.command("verify")
+@_json
+@store_option
+@click.pass_context
+def verify(context: click.Context, as_json: bool) -> None:
+    """Read every byte of the store and look up every reference.
+
+    A line for each problem: first damage, which makes the exit code 1, then what was left behind or set aside, and
+    results whose files or upstream are no longer what they were. Nothing is decoded, run or changed.
+
+    \b
+    Examples:
+      checkpoint verify
+      checkpoint verify --json --store /data/cache
+    """
+    try:
+        found = verify_store()
+    except CheckpointError as error:
+        raise click.ClickException(str(error)) from None
+    damage = found.damage
+    if as_json:
+        said: dict[str, Any] = {"entries": found.entry_count, "snapshots": found.snapshot_count, "size": found.size}
+        said |= {"damage": len(damage), "problems": [_plain(problem) for problem in found.problems]}
+        click.echo(json.dumps(said, indent=2))
+    else:
+        for problem in found.problems:
+            click.echo(problem)
+        told = f"{len(damage)} damaged" if damage else "nothing is damaged"
+        looked = f"{amount(found.entry_count, 'result')} and {amount(found.snapshot_count, 'snapshot')}"
+        click.echo(f"{told}; {looked}, {size(found.size)}")
+    if damage:
+        context.exit(1)
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    kind = problem.kind
+    return {"kind": kind.value, "place": problem.place, "detail": problem.detail, "is_damage": kind.is_damage}
+
+
+@click.command("gc")
+@click.option(
+    "--task", "tasks", multiple=True, metavar="NAME", help="Only results of this task; NAME may have * and ?."
+)
+@click.option("--older-than", callback=_seconds_of, metavar="TIME", help="Only what was stored so long ago, as 30d.")
+@click.option("--larger-than", callback=_bytes_of, metavar="SIZE", help="Only what has this size or more, as 100MB.")
+@click.option(
+    "--superseded", multiple=True, metavar="TASKS", help="Only what older code of these tasks made: module[:name]."
+)
+@click.option("--keep", multiple=True, metavar="TARGET", help="Only what TARGET doesn't need; may be repeated.")
+@click.option("--max-size", callback=_bytes_of, metavar="SIZE", help="Only so much that this size stays, as 10GB.")
+@click.option("--unsigned", is_flag=True, help="Also entries that are not signed with $CP_CACHE_KEY.")
+@click.option("--apply", "is_applied", is_flag=True, help="Remove it; otherwise it is only told.")
+@click.option("--all", "shows_all", is_flag=True, help=f"Show all, not only the first {_SHOWN} of each kind.")
+@_json
+@store_option
+def gc(
+    tasks: tuple[str, ...],
+    superseded: tuple[str, ...],
+    keep: tuple[str, ...],
+    unsigned: bool,
+    is_applied: bool,
+    shows_all: bool,
+    as_json: bool,
+    **conditions: Any,
+) -> None:
+    """Tell what could be removed from the store; with --apply, remove it.
+
+    Leftovers of killed programs always go. Results go if they meet all conditions that are given, and none goes where
+    none is given. Their digests stay: what was computed from them still counts. Nothing is removed while a run uses
+    the store.
+
+    \b
+    Examples:
+      checkpoint gc
+      checkpoint gc --task 'study.*' --older-than 30d --apply
+      checkpoint gc --keep 'train:report()' --max-size 10GB
+    """
+    conditions |= {"unsigned": unsigned, "apply": is_applied}
+    if tasks:
+        conditions["tasks"] = tasks
+    if superseded:
+        conditions["superseded"] = [task for text in superseded for task in tasks_at(text)]
+    if keep:
+        conditions["keep"] = [instance for text in keep for instance in instances_at(text)]
+    with problems_told(" ".join((*keep, *superseded)) or "gc"):
+        found = collect(**conditions)
+    if as_json:
+        said = {**dataclasses.asdict(found), "freed": found.freed}
+        click.echo(json.dumps(said, indent=2))
+        return
+    _show(found, shows_all)
+
+
+def _show(found: Collection, shows_all: bool) -> None:
+    most = None if shows_all else _SHOWN
+    values = sorted(found.values, key=lambda each: each.size, reverse=True)
+    left = sorted(found.leftovers, key=lambda each: each.size, reverse=True)
+    rows = [
+        (size(each.size), f"{each.seconds:.3g} s", moment(each.stored_at or 0), each.what) for each in values[:most]
+    ]
+    if rows:
+        click.echo("\n".join(columns([("size", "took", "stored", "result"), *rows], right=(0, 1))))
+    if left:
+        told = [("size", "left behind"), *((size(each.size), each.what) for each in left[:most])]
+        click.echo("\n".join(columns(told, right=(0,))))
+    hidden = 0 if shows_all else max(0, len(values) - _SHOWN) + max(0, len(left) - _SHOWN)
+    if hidden:
+        click.echo(f"and {hidden} more; --all shows them")
+    what = f"{amount(len(values), 'result')} and {amount(len(left), 'leftover')}, {size(found.freed)}"
+    stays = f"{size(found.size_after)} of results stay"
+    if found.is_applied:
+        click.echo(f"removed {what}; {stays}")
+    elif values or left:
+        click.echo(f"{what}, would go, and {stays}; --apply removes them")
+    else:
+        click.echo(f"nothing to remove; {stays}")

@@ -1,0 +1,416 @@
+"""What guards results: who can read them, who may have written them, and what is never run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sqlite3
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from programs import square, total
+
+import checkpoint
+from checkpoint import DamagedSnapshotError, StoreError, memo, open_store, run, run_report, task_directory
+from checkpoint.codec import Frame, encode
+from checkpoint.flows.linear import CheckpointFlow
+from checkpoint.flows.workflow import CheckpointManager, ExecutionContext, task, workflow
+from checkpoint.journal import journal_at
+from checkpoint.store import Write, current_store, store_at
+from checkpoint.store.disk import DiskStore
+
+KEY = "a long secret that nobody guesses"
+SMALL, LARGE = "x", "x" * 100_000
+
+
+@memo(codec="json")
+def text(size: int) -> str:
+    return "x" * size
+
+
+@memo
+def pickled(size: int) -> str:
+    return "x" * size
+
+
+class Malice:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let everything be signed."""
+    monkeypatch.setenv("CP_CACHE_KEY", KEY)
+    return KEY
+
+
+def database_of(store: Path, task: checkpoint.Task[..., Any]) -> sqlite3.Connection:
+    """Open a task's database behind the store's back."""
+    return sqlite3.connect(store / "checkpoint" / task.name / "cache.db", isolation_level=None)
+
+
+def plant(store: Path, instance: Any, frame: Frame) -> None:
+    """Put a frame in the place of an instance's entry, as one does who can write to the folder and has no key."""
+    disk = DiskStore(str(store))
+    rows = disk.lookup(instance.task.name, [instance.key])[instance.key]
+    (row,) = [row for row, entry in disk.scan(instance.task.name) if entry in rows]
+    entry = rows[0]._replace(digest=frame.digest, size=frame.size)
+    (epoch,) = disk.epochs(instance.task.name, [instance.key])
+    assert disk.write(instance.task.name, [Write(instance.key, row, epoch, entry, frame)]) == [True]
+    disk.close()
+
+
+def plant_bytes(store: Path, instance: Any, frame: Frame) -> None:
+    """Put a frame's bytes in the place of an instance's value and leave all metadata as they are."""
+    connection = database_of(store, instance.task)
+    data = b"".join(frame.parts)
+    connection.execute("UPDATE Cache SET value = ?, filename = NULL, mode = 1 WHERE key LIKE '{%'", (data,))
+    connection.close()
+
+
+# --- what is planted is not run --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [plant, plant_bytes])
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_without_a_guard_a_planted_frame_runs(store: Path, tmp_path: Path, how: Callable[..., None], size: int) -> None:
+    """The cache folder is trusted data: this is what the guards are for, and what makes the tests below tests. [T6]"""
+    mark = tmp_path / "mark"
+    pickled(size).run(executor="serial")
+    how(store, pickled(size), encode(Malice(mark), "it"))
+    pickled(size).run(executor="serial")
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("how", [plant, plant_bytes])
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.usefixtures("key")
+def test_with_a_key_a_planted_frame_is_not_run(
+    store: Path, tmp_path: Path, how: Callable[..., None], size: int
+) -> None:
+    """An unsigned entry is an error that says so; other bytes under a true signature are damage. Nothing runs. [T6]"""
+    mark = tmp_path / "mark"
+    pickled(size).run(executor="serial")
+    how(store, pickled(size), encode(Malice(mark), "it"))
+    if how is plant:
+        with pytest.raises(StoreError, match=r"not signed with the key in \$CP_CACHE_KEY"):
+            pickled(size).run(executor="serial")
+    else:
+        with pytest.warns(checkpoint.DamagedEntryWarning, match="do not match their signature"):
+            assert pickled(size).run(executor="serial") == "x" * size
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("how", [plant, plant_bytes])
+@pytest.mark.parametrize("size", [10, 100_000])
+@pytest.mark.parametrize("level", [None, 3])
+def test_without_pickle_a_planted_frame_is_not_run(
+    store: Path, tmp_path: Path, how: Callable[..., None], size: int, level: int | None
+) -> None:
+    """Where no pickles are allowed, one that is found is an error that names the entry's task. [T6]"""
+    mark = tmp_path / "mark"
+    with open_store(store, allow_pickle=False):
+        text(size).run(executor="serial")
+        how(store, text(size), encode(Malice(mark), "it", level=level))
+        with pytest.raises(StoreError, match=r"entry .* of test_security\.text was not read: it is a pickle"):
+            text(size).run(executor="serial")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("guard", ["key", "pickle"])
+def test_a_planted_part_of_a_snapshot_is_not_run(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    """What a flow kept is refused as well if it is not signed, or a pickle where none is allowed. [T6]"""
+    mark = tmp_path / "mark"
+    recorder = journal_at().begin("flow")
+    snapshot = recorder.append({"small": encode(Malice(mark), "it"), "large": Malice(mark)}, index=1)
+    journal_at().close()
+    monkeypatch.setenv("CP_CACHE_KEY", KEY) if guard == "key" else monkeypatch.setenv("CP_ALLOW_PICKLE", "0")
+    for part in ("small", "large"):
+        with pytest.raises(DamagedSnapshotError, match="not signed with the key in" if guard == "key" else "a pickle"):
+            journal_at().state(snapshot.id, [part])
+    told = ["not signed" in str(damage) for damage in journal_at().verify()]
+    assert ([True, True] if guard == "key" else []) == told
+    journal_at().close()
+    assert not mark.exists()
+
+
+def test_a_planted_file_of_a_flow_is_not_run_without_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a linear flow is a pickle: it is not loaded where none are allowed. [T6]"""
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("CP_ALLOW_PICKLE", "0")
+    for content in (pickle.dumps(Malice(mark)), b"".join(encode(Malice(mark), "it").parts)):
+        (tmp_path / "flow.state").write_bytes(content)
+        with pytest.raises(DamagedSnapshotError, match="pickle"):
+            CheckpointFlow(str(tmp_path / "flow.state")).check_point()
+    assert not mark.exists()
+
+
+# --- signatures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+@pytest.mark.usefixtures("key")
+def test_what_is_signed_is_read_with_the_key(executor: str) -> None:
+    """With a key everything works as without, in worker processes too. [T6]"""
+    parts = [square(n) for n in range(40)]
+    first, second = (run_report(total(parts), executor=executor, max_workers=2) for _ in range(2))
+    assert (20540, 41, 20540, 0) == (first.value, first.computed, second.value, second.computed)
+
+
+@pytest.mark.usefixtures("key")
+def test_what_is_signed_is_read_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no key trusts the folder. [T6]"""
+    assert run([pickled(10), pickled(100_000)], executor="serial") == ["x" * 10, "x" * 100_000]
+    monkeypatch.delenv("CP_CACHE_KEY")
+    assert [0, 2] == [(done := run_report([pickled(10), pickled(100_000)])).computed, done.hit]
+
+
+@pytest.mark.parametrize("then", ["", "another key that nobody guesses"])
+def test_entries_of_another_key_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch, then: str) -> None:
+    """An entry that was written without the key, or with another one, is an error before anything runs. [T6]"""
+    monkeypatch.setenv("CP_CACHE_KEY", then)
+    pickled(1).run(executor="serial")
+    monkeypatch.setenv("CP_CACHE_KEY", KEY)
+    for use in (
+        lambda: pickled(1).run(executor="serial"),
+        lambda: pickled(1).result(),
+        lambda: pickled(1).is_cached(),
+        lambda: list(pickled.entries()),
+    ):
+        with pytest.raises(StoreError, match=r"\$CP_CACHE_KEY; set the key that it was written with") as raised:
+            use()
+        assert raised.value.folder == str(store / "checkpoint" / pickled.name)
+
+
+@pytest.mark.parametrize("column", ["generation", "digest", "basis", "fingerprint", "seconds", "row"])
+@pytest.mark.usefixtures("key")
+def test_metadata_are_signed(store: Path, column: str) -> None:
+    """No field of an entry can be changed, and no entry put in the place of another. [T6]"""
+    run([square(2), square(3)], executor="serial")
+    connection = database_of(store, square)
+    rows = connection.execute("SELECT key, tag FROM Cache WHERE key LIKE '{%' ORDER BY key").fetchall()
+    (row, tag), (_, other) = rows
+    offset = {"generation": 1, "digest": 17, "basis": 33, "fingerprint": 49, "seconds": 75}.get(column)
+    changed = other if offset is None else tag[:offset] + bytes([tag[offset] ^ 1]) + tag[offset + 1 :]
+    connection.execute("UPDATE Cache SET tag = ? WHERE key = ?", (changed, row))
+    connection.close()
+    with pytest.raises(StoreError, match="not signed"):
+        square(2).run(executor="serial")
+
+
+@pytest.mark.usefixtures("key")
+def test_flows_are_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States come back with the key that they were written with, and with no other. [T6]"""
+    snapshot = journal_at().begin("flow").append({"a": 1, "b": bytes(300_000)}, index=1)
+    assert journal_at().state(snapshot.id) == {"a": 1, "b": bytes(300_000)}
+    assert journal_at().verify() == []
+    journal_at().close()
+    monkeypatch.setenv("CP_CACHE_KEY", "another")
+    with pytest.raises(DamagedSnapshotError, match="not signed"):
+        journal_at().state(snapshot.id)
+    journal_at().close()
+
+
+def test_a_worker_without_the_key_says_so(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that signs is not opened in a process that can't sign. [T6]"""
+    monkeypatch.setenv("CP_CACHE_KEY", KEY)
+    sent = pickle.dumps(current_store())
+    assert pickle.loads(sent) is current_store()
+    monkeypatch.delenv("CP_CACHE_KEY")
+    with pytest.raises(StoreError, match="a worker has no key"):
+        pickle.loads(sent)
+
+
+@pytest.mark.usefixtures("key")
+def test_the_key_is_nowhere_to_be_found(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither files nor texts, logs or what is sent to workers have it. [T6]"""
+    caplog.set_level("DEBUG", "checkpoint")
+    report = run_report(total([square(2), square(3)]), executor="serial")
+    journal_at().begin("flow").append({"a": 1}, index=1)
+    journal_at().close()
+    shown = [repr(report), repr(current_store()), repr(current_store().settings), str(report.events), caplog.text]
+    found = [path for path in store.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert (False, False, []) == (KEY in "".join(shown), KEY.encode() in pickle.dumps(current_store()), found)
+
+
+def test_a_password_in_an_address_is_not_told() -> None:
+    """The error on an address that no store serves leaves out who logs in. [T6]"""
+    with pytest.raises(ValueError, match="unknown scheme") as raised:
+        open_store("s3://me:secret@host/folder")
+    assert "secret" not in str(raised.value)
+
+
+# --- no pickles ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["given", "environment"])
+def test_a_task_that_pickles_is_refused_before_it_runs(store: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Where no pickles are allowed, the error comes first and names the task. [T6]"""
+    if how == "environment":
+        monkeypatch.setenv("CP_ALLOW_PICKLE", "0")
+    opened = open_store(store, allow_pickle=False if how == "given" else None)
+    with opened, pytest.raises(StoreError, match=r"results of programs\.die would be pickled; give the task codec="):
+        run(_programs().die(0), executor="serial")
+    assert not (store / "checkpoint").exists()
+
+
+def _programs() -> Any:
+    import programs
+
+    return programs
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_safe_codecs_work_without_pickle(store: Path, executor: str) -> None:
+    """JSON is written and read; the setting travels to worker processes. [T6]"""
+    for computed in (2, 0):
+        with open_store(store, allow_pickle=False):
+            report = run_report([text(3), text(100_000)], executor=executor, max_workers=2)
+            assert (["xxx", "x" * 100_000], computed) == (report.value, report.computed)
+
+
+def test_a_flow_that_pickles_is_refused(store: Path, tmp_path: Path) -> None:
+    """A state that would be pickled is not kept where no pickles are allowed. [T6]"""
+    with open_store(store, allow_pickle=False):
+        recorder = journal_at().begin("flow")
+        with pytest.raises(checkpoint.UnsavableError, match="allows no pickles"):
+            recorder.append({"a": 1}, index=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("allow_pickle", 0, TypeError),
+        ("allow_pickle", "no", TypeError),
+        ("durability", "always", ValueError),
+        ("durability", True, TypeError),
+    ],
+)
+def test_settings_that_cannot_be_are_named(name: str, value: Any, error: type[Exception]) -> None:
+    """The error names the argument."""
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(error, match=f"{name} must be"):
+        open_store("folder", **options)
+
+
+@pytest.mark.parametrize(("name", "value"), [("CP_ALLOW_PICKLE", "maybe"), ("CP_DURABILITY", "forever")])
+def test_a_variable_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """The error names the variable."""
+    with monkeypatch.context() as patch:
+        patch.setenv(name, value)
+        with pytest.raises(ValueError, match=f"{name} must be"):
+            current_store()
+
+
+def test_settings_go_with_a_folder(store: Path) -> None:
+    """An open store has its settings already."""
+    with pytest.raises(TypeError, match="goes with a folder"):
+        open_store(store_at(store), allow_pickle=False)
+
+
+# --- who can read ----------------------------------------------------------------------------------------
+
+
+@memo
+def with_file(size: int) -> checkpoint.File:
+    path = task_directory() / "part" / "data.bin"
+    path.parent.mkdir()
+    path.write_bytes(bytes(size))
+    return checkpoint.File(path)
+
+
+def modes(folder: Path) -> dict[str, str]:
+    """Return the mode of each folder and file that others may use in any way."""
+    paths = [path for path in (folder, *folder.rglob("*")) if "part" not in path.parts]
+    found = {str(path.relative_to(folder.parent)): stat.S_IMODE(path.stat().st_mode) for path in paths}
+    return {path: oct(mode) for path, mode in found.items() if mode & 0o077}
+
+
+@pytest.fixture
+def _open_umask() -> Any:
+    """Let files be open to all unless somebody takes care."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_only_the_owner_can_use_a_store(store: Path) -> None:
+    """Folders are 0700 and files 0600: databases, values, folders of tasks, locks, the journal. [T6]"""
+    run([pickled(1), pickled(100_000), with_file(3)], executor="processes", max_workers=2)
+    journal = journal_at()
+    with journal.lease("flow"):
+        journal.begin("flow").append({"a": 1, "b": bytes(300_000)}, index=1)
+        assert {} == modes(store)
+    journal.close()
+
+
+@pytest.mark.usefixtures("_open_umask")
+def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
+    """The file of a linear flow and the three files of a workflow's checkpoint are 0600. [T6]"""
+    exports = tmp_path / "exports"
+    exports.mkdir(mode=0o700)
+    flow = CheckpointFlow(str(exports / "flow.state"))
+
+    @flow.add_step
+    def first(state: dict[str, Any], data: Any = None) -> None:
+        state["a"] = 1
+
+    flow.run()
+    with workflow("export") as made:
+
+        @task
+        def one() -> int:
+            return 1
+
+    context = ExecutionContext.create(made.graph, "one")
+    CheckpointManager.create_checkpoint(context, path=str(exports / "checkpoint"))
+    assert (4, {}) == (len(list(exports.iterdir())), modes(exports))
+    journal_at().close()
+
+
+# --- names -----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(task=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=400), row=st.text(max_size=50))
+def test_no_name_leaves_the_folder(store: Path, task: str, row: str) -> None:
+    """Whatever a task is called and whatever its arguments are, its folders are below the store's, with short names.
+
+    [T5]
+    """
+    disk = DiskStore(str(store))
+    folder = disk.directory(task, row)
+    below = Path(os.path.abspath(folder)).relative_to(store / "checkpoint")
+    assert (3, "files") == (len(below.parts), below.parts[1])
+    assert all(len(os.fsencode(part)) < 256 and not part.startswith(".") for part in below.parts)
+
+
+@pytest.mark.parametrize("argument", ["../../x", "/etc/passwd", "a\0b", "x" * 100_000, "\ud800", "{}#", "%2e%2e"])
+@pytest.mark.parametrize("size", [3, 100_000])
+def test_arguments_stay_inside(tmp_path: Path, store: Path, argument: str, size: int) -> None:
+    """An argument never becomes a path; a key of any length has its entry. [T5]"""
+    before = {path for path in tmp_path.rglob("*") if store not in (path, *path.parents)}
+    assert (argument, size) == tuple(echo(argument, size).run(executor="serial")[:2])
+    assert (argument, size) == tuple(echo(argument, size).result()[:2])
+    assert before == {path for path in tmp_path.rglob("*") if store not in (path, *path.parents)}
+    assert max(len(path.name) for path in store.rglob("*")) < 100
+
+
+@memo
+def echo(argument: str, size: int) -> tuple[str, int, bytes]:
+    (task_directory() / "note").write_text("x")
+    return argument, size, bytes(size)
