@@ -124,10 +124,14 @@ def _check_scheme(url: str, scheme: str) -> None:
 
 
 def _as_options(given: Mapping[str, str]) -> dict[str, Any]:
-    """Return what fsspec takes for the options of an address: `region` is the client's, numbers are numbers."""
+    """Return what fsspec takes for the options of an address; `region` and `timeout` (in seconds) are those of S3."""
     options: dict[str, Any] = {name: {"true": True, "false": False}.get(value, value) for name, value in given.items()}
     if "region" in options:
         options["client_kwargs"] = {"region_name": options.pop("region")}
+    if "timeout" in options:
+        seconds = float(options.pop("timeout"))
+        retries = {"max_attempts": 2, "mode": "standard"}
+        options["config_kwargs"] = {"connect_timeout": seconds, "read_timeout": seconds, "retries": retries}
     return options
 
 
