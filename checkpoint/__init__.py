@@ -7,6 +7,7 @@ best read next; errors.py is the first.
 from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import (
+    BundleError,
     BusyFlowError,
     ChangedFlowError,
     CheckpointError,
@@ -34,6 +35,7 @@ from checkpoint.errors import (
 from checkpoint.executors import ExecutorTraits
 from checkpoint.files import File
 from checkpoint.forecasts import Forecast
+from checkpoint.frames import to_frame
 from checkpoint.keys import register
 from checkpoint.lineage import Lineage
 from checkpoint.reasons import Cue, Reason
@@ -45,6 +47,7 @@ from checkpoint.worker import task_directory
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "BusyFlowError",
     "CachedCall",
     "ChangedFlowError",
@@ -94,5 +97,6 @@ __all__ = [
     "run_report",
     "task",
     "task_directory",
+    "to_frame",
     "verify",
 ]

@@ -42,6 +42,7 @@ __all__ = [
     "decode",
     "digest_of",
     "encode",
+    "parts_of",
     "read_head",
     "uses_pickle",
     "verify",
@@ -463,6 +464,16 @@ def verify(frame: _Bytes) -> bytes:
         DamagedEntryError: the bytes are not what was written.
     """
     return _checked(frame, is_mapped=False)[3]
+
+
+def parts_of(frame: _Bytes, *, is_mapped: bool = False) -> tuple[str, memoryview, list[memoryview]]:
+    """Return the codec's name, the pickle and the large buffers of a frame; decodes nothing.
+
+    Raises:
+        DamagedEntryError: the bytes are not what was written.
+    """
+    name, stream, buffers, _ = _checked(frame, is_mapped)
+    return name, stream, buffers
 
 
 def _checked(frame: _Bytes, is_mapped: bool) -> tuple[str, memoryview, list[memoryview], bytes]:

@@ -34,6 +34,7 @@ from checkpoint.errors import (
 from checkpoint.events import Event, EventKind, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
 from checkpoint.graph import Instance
+from checkpoint.parking import Parking
 from checkpoint.plan import State
 from checkpoint.store import Store
 from checkpoint.survey import survey
@@ -106,6 +107,7 @@ class Run:
         self._options = options
         surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
         self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
+        self._changes = surveyed.changes
         self._began = time.perf_counter()
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
@@ -118,6 +120,10 @@ class Run:
         self._repeats: Counter[int] = Counter()
         self._seconds_per_task: dict[str, float] = {}
         self._workers: Workers | None = None
+        self._parking = Parking(store, is_inside_runner=worker.is_inside_runner())
+        #: Nodes that are computed without a claim.
+        self._unclaimed: set[int] = set()
+        self._forced = frozenset(self._graph.roots if options.is_forced else ())
 
     # --- the whole ---
 
@@ -176,6 +182,7 @@ class Run:
                     raise
             is_killed = False
         finally:
+            self._parking.clear()
             self._workers.close(kill=is_killed)
         for node, state in enumerate(self._plan.states):
             if state is State.WAITING and not self._is_stopping:
@@ -206,12 +213,14 @@ class Run:
     def _stop(self) -> None:
         assert self._workers is not None
         self._is_stopping = True
+        self._parking.clear()
         self._workers.stop()
 
     def _drive(self) -> None:
         while True:
+            self._unpark()
             self._submit_ready()
-            if not self._batches:
+            if not self._batches and not self._parking:
                 return
             self._handle_next()
 
@@ -262,10 +271,7 @@ class Run:
         self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         for node in nodes:
             self._tell(EventKind.STARTED, node)
-        jobs = [
-            Job(self._graph.instances[node], self._editions_above(node), self._graph.take_runner(node))
-            for node in nodes
-        ]
+        jobs = [self._job(node) for node in nodes]
         try:
             future = self._workers.submit(number, jobs, tasks)
         except BrokenExecutor as error:  # it broke since the last completion was seen
@@ -275,6 +281,18 @@ class Run:
             del self._batches[number]
             raise
         future.add_done_callback(lambda done: self._completions.put((number, done)))
+
+    def _job(self, node: int) -> Job:
+        instance = self._graph.instances[node]
+        return Job(
+            instance,
+            self._editions_above(node),
+            self._graph.take_runner(node),
+            self._plan.basis(node),
+            self._changes,
+            node not in self._unclaimed,
+            not (instance.is_forced or node in self._forced),
+        )
 
     def _editions_above(self, node: int) -> dict[bytes, str]:
         """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
@@ -295,7 +313,10 @@ class Run:
     # --- completions ---
 
     def _handle_next(self) -> None:
-        completion = self._next_completion()
+        try:
+            completion = self._next_completion()
+        except queue.Empty:
+            return
         if completion is None:
             raise KeyboardInterrupt
         number, future = completion
@@ -316,11 +337,22 @@ class Run:
             self._handle(node, report)
 
     def _next_completion(self) -> tuple[int, Future[Any]] | None:
+        """Wait for a completion; None for an interrupt.
+
+        Raises:
+            queue.Empty: it is time to look at what is parked.
+        """
+        assert self._workers is not None
         while True:
             for observer in self._options.observers:
                 observer.tick()
-            with contextlib.suppress(queue.Empty):
-                return self._completions.get(timeout=0.25 if self._options.observers else None)
+            left = self._parking.seconds_left()
+            if left is None:
+                with contextlib.suppress(queue.Empty):
+                    return self._completions.get(timeout=0.25 if self._options.observers else None)
+            else:
+                with contextlib.nullcontext() if self._batches else self._workers.waiting():
+                    return self._completions.get(timeout=left)
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
@@ -340,6 +372,10 @@ class Run:
             self._failed(node, report, kind)
         elif kind is Kind.LACKS:
             self._lacks(node, report)
+        elif kind is Kind.BUSY:
+            self._park(node, report)
+        elif kind is Kind.FOUND:
+            self._found(node, report)
         elif kind is Kind.SUPERSEDED:
             self._repeat(node, "it was cleared again and again while it was computed")
         else:
@@ -363,6 +399,28 @@ class Run:
         self._tell(EventKind.COMPUTED, node, report)
         for fresh in self._plan.computed(node, report.generation, report.digest, report.edition):
             self._hit(fresh)
+
+    def _found(self, node: int, report: Report) -> None:
+        count = self.outcome.counts[self._graph.instances[node].task.name]
+        count.hit += 1
+        count.found += 1
+        self._tell(EventKind.FOUND, node, report)
+        for fresh in self._plan.found(node, report.generation, report.digest, report.edition):
+            self._hit(fresh)
+
+    def _park(self, node: int, report: Report) -> None:
+        """Put aside a node that another run is computing."""
+        instance = self._graph.instances[node]
+        self._plan.park(node)
+        self._tell(EventKind.PARKED, node)
+        if not self._is_stopping:
+            self._parking.add(node, instance.task.name, row_of(instance.key, report.edition))
+
+    def _unpark(self) -> None:
+        for node, is_free in self._parking.leaving().items():
+            if not is_free:
+                self._unclaimed.add(node)
+            self._plan.unpark(node)
 
     def _failed(self, node: int, report: Report, kind: Kind) -> None:
         instance = self._graph.instances[node]

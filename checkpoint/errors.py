@@ -3,7 +3,7 @@
 One base class; each error also is the builtin that it specialises, so existing `except` clauses keep working.
 The constructor's arguments are the data and travel whole through pickle; `str()` makes the text.
 
-Next: keys.py
+Next: texts.py
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BundleError",
     "BusyFlowError",
     "ChangedFlowError",
     "CheckpointError",
@@ -116,6 +117,17 @@ class DamagedEntryError(CheckpointError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class BundleError(CheckpointError, ValueError):
+    """A file of exported results cannot be written or read. Attributes: `path`, `reason`, `advice`."""
+
+    def __init__(self, path: str, reason: str, advice: str) -> None:
+        super().__init__(path, reason, advice)
+        self.path, self.reason, self.advice = path, reason, advice
+
+    def __str__(self) -> str:
+        return f"{self.path!r} is no complete export: {self.reason}; {self.advice}"
 
 
 class FileChangedError(CheckpointError, RuntimeError):

@@ -29,6 +29,10 @@ class EventKind(enum.Enum):
     #: It was begun and goes back to wait: its worker died or stopped, or an input has to be made again.
     REQUEUED = "requeued"
     SKIPPED = "skipped"
+    #: Another run is computing it: it waits for that, and is then found or started again.
+    PARKED = "parked"
+    #: Another run has computed it since this one began; it counts as a hit.
+    FOUND = "found"
 
 
 class Event(NamedTuple):
@@ -72,6 +76,8 @@ class TaskCount:
     hit: int = 0
     failed: int = 0
     skipped: int = 0
+    #: How many of the hits were computed elsewhere since the run began.
+    found: int = 0
     #: Sum of the runners' times, and of the bytes stored.
     seconds: float = 0.0
     size: int = 0

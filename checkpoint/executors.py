@@ -94,6 +94,10 @@ class Workers(Protocol):
         """
         ...
 
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which the run waits for others, while nothing they may wait for is held back here."""
+        ...
+
     def stop(self) -> None:
         """Let no job begin any more, of the batches that were submitted."""
         ...
@@ -259,13 +263,18 @@ class _LocalWorkers:
         self._executor, self._submit, self._is_ours = executor, submit or _submit, is_ours
         self._stop = threading.Event()
         # One writer alone may gather results of several batches; several writers see each other's through the store.
-        self._store = WriteBehind(store) if isinstance(executor, SerialExecutor) else store
+        # A run inside of a runner shares the writer of that, and its claims.
+        self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
+        self._store = WriteBehind(store) if self._is_writer else store
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):
             return self._executor.submit(worker.work_async, self._store, jobs[0], current_policy(), self._stop.is_set)
         work = functools.partial(worker.work, should_stop=self._stop.is_set)
         return self._submit(self._executor, work, self._store, jobs, current_policy())
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return self._store.waiting() if isinstance(self._store, WriteBehind) else contextlib.nullcontext()
 
     def stop(self) -> None:
         self._stop.set()
@@ -280,7 +289,7 @@ class _LocalWorkers:
         if self._is_ours:
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
-            self._store.flush()
+            self._store.close() if self._is_writer else self._store.note_inner_run()
 
 
 @final
@@ -302,6 +311,9 @@ class _ForeignProcesses:
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         payload = wire.pack(jobs, self._store, tasks, batch, self._stop_file)
         return self._submit(self._executor, wire.serve, payload)
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def stop(self) -> None:
         Path(self._stop_file).touch()
@@ -347,6 +359,9 @@ class _OwnProcesses:
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def stop(self) -> None:
         Path(self._stop_file).touch()

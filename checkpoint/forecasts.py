@@ -13,13 +13,17 @@ from typing import Any, final
 
 from checkpoint.engine import Options
 from checkpoint.graph import Instance
+from checkpoint.markup import card, table
 from checkpoint.plan import State
-from checkpoint.reasons import Explainer, Reason
+from checkpoint.reasons import Cue, Explainer, Reason
 from checkpoint.runs import roots_of, surroundings
 from checkpoint.store import Store
 from checkpoint.survey import Survey, survey
 
 __all__ = ["Forecast", "forecast", "reason"]
+
+#: How many instances a notebook shows.
+_SHOWN = 20
 
 
 @final
@@ -54,6 +58,18 @@ class Forecast:
         counts = Counter((instance.task.name, reason.cue.value) for instance, reason in self.compute.items())
         lines += [f"  {count} {name}: {cue}" for (name, cue), count in counts.items()]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        title, *_ = str(self).splitlines()
+        due = [
+            (reason.call, str(reason).splitlines()[0].removeprefix(f"{reason.call}: "))
+            for reason in self.compute.values()
+        ]
+        due += [(repr(instance), Cue.PENDING.value) for instance in self.maybe]
+        if not due:
+            return card(title, {})
+        rest = [(f"and {len(due) - _SHOWN:,} more", "")] if len(due) > _SHOWN else []
+        return card(title, {}, table(("to compute", "because"), [*due[:_SHOWN], *rest]))
 
 
 def _duration(seconds: float) -> str:

@@ -322,6 +322,16 @@ class Opaque:
     content: Any
 
     def __repr__(self) -> str:
+        if self.tag in ("dataclass", "namedtuple"):
+            name, parts = self.content
+            named = parts.items() if isinstance(parts, dict) else (("", part) for part in parts)
+            told = ", ".join(f"{label}={part!r}" if label else repr(part) for label, part in named)
+            return f"{name.rpartition('.')[2]}({told})"
+        if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
+            given = decode_arguments(self.content[1])
+            return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        if self.tag == "enum":
+            return ".".join(self.content.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
 
 
@@ -507,6 +517,9 @@ class Signature:
             if name not in self.names:
                 raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
         self._order = [(f"{_quote(name)}:", self.names.index(name)) for name in sorted(self.names)]
+
+    def __str__(self) -> str:
+        return str(self._signature)
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """Return the values of a call.

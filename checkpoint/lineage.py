@@ -3,13 +3,13 @@
 Must not know: graphs, plans; nothing is evaluated. An upstream entry that is gone, or was made anew with another value,
 is told as such.
 
-Next: options.py
+Next: previews.py
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
 from checkpoint import keys
@@ -69,6 +69,11 @@ class Lineage:
         self.origin: Mapping[str, str] = origin_of(store, task, kept.origin) if kept is not None else {}
 
     @property
+    def at(self) -> tuple[str, str, str | None]:
+        """What tells this from all other lineages: task, row and mark of the version."""
+        return self.task, self._row, self._mark
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Name and version of the installed packages that the code used."""
         return self.code.packages if self.code is not None else ()
@@ -104,7 +109,7 @@ class Lineage:
         while pending:
             lineage, step = pending.pop()
             line = f"{'  ' * step}from {lineage._line()}" if step else lineage._line()
-            at = lineage.task, lineage._row, lineage._mark
+            at = lineage.at
             is_told = told.get(at, depth) <= step < depth
             upstream = lineage.upstream() if step < depth and not is_told else []
             if upstream:
@@ -130,8 +135,12 @@ def _computed_from(store: Store) -> Iterator[tuple[str, str, list[tuple[str, str
             yield task, row, upstream_of(store, task, row)
 
 
-def below(store: Store, task: str, key: str) -> list[tuple[str, str]]:
-    """Return task name and key of all that was computed, directly or not, from any entry of a key.
+def below(store: Store, calls: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return task name and key of all that was computed, directly or not, from any entry of some calls.
+
+    Args:
+        store: where to look.
+        calls: task name and key of each; those that are below another one are among what is returned.
 
     Cost: reads the head of every entry of the store once.
     """
@@ -140,7 +149,7 @@ def below(store: Store, task: str, key: str) -> list[tuple[str, str]]:
         for name, above, _ in upstream:
             consumers.setdefault((name, key_of(above)), []).append((consumer, key_of(row)))
     found: dict[tuple[str, str], None] = {}
-    pending = [(task, key)]
+    pending = list(calls)
     while pending:
         for consumer_at in consumers.pop(pending.pop(), ()):
             found[consumer_at] = None

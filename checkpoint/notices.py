@@ -2,7 +2,7 @@
 
 Each warning points at the user's line that called into this package.
 
-Next: engine.py
+Next: parking.py
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ last of its upstream is settled: fresh if its entry's basis is the hash of their
     WAITING -> READY -> RUNNING -> COMPUTED                it had to be computed
                         RUNNING -> READY | WAITING         again, or again after an upstream value that is gone
                         RUNNING -> FAILED;  WAITING -> BLOCKED below a failure
+                        RUNNING -> PARKED -> READY         another run is computing it; once that is over
+                        RUNNING -> FRESH                   another run has computed it
     FRESH, COMPUTED -> READY | WAITING                     its value turned out to be gone, or is known to be
 
 Must not know: clocks, stores, executors, values. Any other move raises.
@@ -37,6 +39,7 @@ class State(enum.Enum):
     FRESH = "fresh"
     READY = "ready"
     RUNNING = "running"
+    PARKED = "parked"
     COMPUTED = "computed"
     FAILED = "failed"
     BLOCKED = "blocked"
@@ -213,7 +216,14 @@ class Plan:
 
     def computed(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
         """Settle a running node; return the nodes below that turned out fresh."""
-        self._leave(node, State.COMPUTED)
+        return self._settle(node, State.COMPUTED, generation, digest, edition)
+
+    def found(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
+        """Settle a running node that has an entry by now; return the nodes below that turned out fresh."""
+        return self._settle(node, State.FRESH, generation, digest, edition)
+
+    def _settle(self, node: int, state: State, generation: bytes, digest: bytes, edition: str) -> list[int]:
+        self._leave(node, state)
         self._editions[node] = edition
         self.versions[node] = version_of(self._address(node), generation, digest)
         fresh: list[int] = []
@@ -225,6 +235,20 @@ class Plan:
                     fresh.append(below)
                     settled.append(below)
         return fresh
+
+    def basis(self, node: int) -> bytes:
+        """Return the hash of the versions that a node is computed from, whose upstream is settled."""
+        return basis_of(self._upstream_versions(node))
+
+    def park(self, node: int) -> None:
+        """Put a running node aside."""
+        self._leave(node, State.PARKED)
+
+    def unpark(self, node: int) -> None:
+        """Make a parked node ready once more."""
+        if self.states[node] is not State.PARKED:
+            raise ValueError(f"node {node} is {self.states[node].value}, not parked")
+        self._make_ready(node)
 
     def again(self, node: int) -> None:
         """Make a running node ready once more."""

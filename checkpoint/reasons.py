@@ -194,13 +194,4 @@ def described(task: str, key: str) -> str:
         arguments: Mapping[str, Any] = keys.decode_arguments(key)
     except ValueError:
         return f"{task}({key})"
-    return f"{task}({', '.join(f'{name}={_shown(value)}' for name, value in arguments.items())})"
-
-
-def _shown(value: Any) -> str:
-    """Return a part of a key's arguments as text; an instance among them is shown as a call."""
-    if type(value) is list:
-        return f"[{', '.join(map(_shown, value))}]"
-    if isinstance(value, keys.Opaque) and value.tag == "task" and value.content[1].startswith("{"):
-        return described(*value.content)
-    return repr(value)
+    return f"{task}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"

@@ -14,12 +14,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypedDict, TypeVar, final
 
+from checkpoint import texts
 from checkpoint.engine import Options, Run
 from checkpoint.errors import name_of
 from checkpoint.events import Event, Observer, TaskCount
 from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
+from checkpoint.markup import card, table
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
 from checkpoint.store import Store, current_store, open_store, store_at
@@ -30,6 +32,8 @@ T = TypeVar("T")
 
 #: Unless a bar is asked for, a run that takes less shows none.
 _BAR_DELAY_SECONDS = 0.3
+#: How many failures a notebook shows.
+_SHOWN_FAILURES = 20
 
 
 class RunOptions(TypedDict, total=False):
@@ -60,7 +64,7 @@ class RunReport(Generic[T]):
     `value` gives the values in the shape that was asked for, or raises what the run failed with.
     """
 
-    #: Task name -> computed, hit, failed, skipped, seconds (sum of the runners'), size (bytes stored).
+    #: Task name -> computed, hit, failed, skipped, found, seconds (sum of the runners'), size (bytes stored).
     counts: Mapping[str, TaskCount]
     #: Wall-clock time of the run.
     seconds: float
@@ -96,6 +100,11 @@ class RunReport(Generic[T]):
         return sum(count.hit for count in self.counts.values())
 
     @property
+    def found(self) -> int:
+        """How many of the hits were computed elsewhere since the run began: by another run, as a rule."""
+        return sum(count.found for count in self.counts.values())
+
+    @property
     def failed(self) -> int:
         """How many instances failed, timed out or were lost."""
         return sum(count.failed for count in self.counts.values())
@@ -104,6 +113,22 @@ class RunReport(Generic[T]):
     def size(self) -> int:
         """How many bytes were stored."""
         return sum(count.size for count in self.counts.values())
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [
+                name,
+                *(f"{number:,}" for number in (count.computed, count.hit, count.failed, count.skipped)),
+                texts.duration(count.seconds),
+                texts.size(count.size),
+            ]
+            for name, count in self.counts.items()
+        ]
+        header = ("task", "computed", "fresh", "failed", "skipped", "took", "stored")
+        failures = [(repr(call), f"{type(error).__name__}: {error}") for call, error in self.failures.items()]
+        title = f"{self.computed:,} computed, {self.hit:,} fresh in {texts.duration(self.seconds)}"
+        told = [table(("failed", "with"), failures[:_SHOWN_FAILURES])] if failures else []
+        return card(title, {}, table(header, rows, right=range(1, 7)), *told)
 
 
 def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:

@@ -31,6 +31,8 @@ class Survey(NamedTuple):
     entries: list[Sequence[Entry]]
     #: What is known of the code of the stored tasks.
     revisions: dict[TaskInfo, Revisions]
+    #: What `Store.changes` said before.
+    changes: int
 
 
 def survey(
@@ -54,6 +56,7 @@ def survey(
         CycleError, StoreError; and what bodies raise.
     """
     with _collector_paused():
+        changes = store.changes()
         graph = Graph.of(roots)
         by_task: dict[TaskInfo, list[int]] = {}
         for node, instance in enumerate(graph.instances):
@@ -84,7 +87,7 @@ def survey(
             elif instance.pinned is not None:
                 candidates[node] = (instance.pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
-        return Survey(graph, plan, entries, revisions)
+        return Survey(graph, plan, entries, revisions, changes)
 
 
 def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -28,7 +28,7 @@ from checkpoint.errors import name_of
 from checkpoint.fingerprint.modules import owner_of_file
 from checkpoint.runs import roots_of
 
-__all__ = ["Flow", "flow_at", "instances_at", "look_in", "problems_told", "tasks_at"]
+__all__ = ["Flow", "flow_at", "instances_at", "look_in", "named_at", "problems_told", "tasks_at"]
 
 #: What tracebacks call the text after the colon.
 _EXPRESSION = "<expression>"
@@ -80,6 +80,27 @@ def instances_at(text: str) -> list[TaskInstance[Any]]:
 def _value_of(target: _Target, module: ModuleType) -> Any:
     with problems_told(target.text, _Unusable):
         return eval(compile(target.expression, _EXPRESSION, "eval", dont_inherit=True), dict(vars(module)))
+
+
+def named_at(text: str) -> Any:
+    """Return what a target names: a task, or instances in any nesting.
+
+    Raises:
+        click.ClickException: the target can't be used, or is neither; the exit code is 2.
+    """
+    target = _Target.of(text)
+    module = _imported(target)
+    names = ", ".join(task.__qualname__ for task in _tasks_of(module)) or "no tasks"
+    if not target.expression:
+        raise _Unusable.of(text, f"name a task as {text.rstrip(':')}:name; {module.__name__} has {names}")
+    value = _value_of(target, module)
+    if isinstance(value, Task):
+        return value
+    try:
+        roots_of(value, "the expression must give a task, or")
+    except TypeError as error:
+        raise _Unusable.of(text, str(error)) from None
+    return value
 
 
 def tasks_at(text: str) -> list[Task[..., Any]]:

@@ -7,6 +7,7 @@ Next: decorators.py
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -31,7 +32,7 @@ from typing import (
 import xxhash
 
 from checkpoint import codec, keys, wire
-from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, name_of
+from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, StoreError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.forecasts import Forecast, reason
 from checkpoint.forecasts import forecast as _forecast
@@ -45,7 +46,7 @@ from checkpoint.revisions import Revisions
 from checkpoint.runs import RunOptions, RunReport
 from checkpoint.runs import run_report as _run_report
 from checkpoint.runs import run_values as _run_values
-from checkpoint.store import current_store
+from checkpoint.store import Entry, current_store
 from checkpoint.values import load
 from checkpoint.version import key_of, row_of_entry
 
@@ -188,10 +189,27 @@ class TaskInstance(Instance, Generic[R_co]):
 
     def _newest_row(self) -> str | None:
         """Return the row of the entry that is used whether or not it is fresh."""
+        entry = self._newest()
+        return row_of_entry(self.key, entry) if entry is not None else None
+
+    def _newest(self) -> Entry | None:
         store = current_store()
         entries = Revisions(store, self.task).candidates(store.lookup(self.task.name, [self.key]).get(self.key, ()))
-        kept = next((entry for entry in entries if not entry.is_collected), None)
-        return row_of_entry(self.key, kept) if kept is not None else None
+        return next((entry for entry in entries if not entry.is_collected), None)
+
+    def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.markup import card
+
+        facts = {name: texts.short(value, 200) for name, value in self.arguments.items()}
+        with contextlib.suppress(StoreError):
+            entry = self._newest()
+            if entry is None:
+                facts["result"] = "none in the store"
+            else:
+                size, seconds = texts.size(entry.size), texts.duration(entry.seconds)
+                facts["result"] = f"stored {texts.moment(entry.stored_at)}, {size}, which took {seconds}"
+        return card(repr(self), facts)
 
     def clear(self, *, downstream: bool = False) -> None:
         """Discard the stored value, if there is one; what was computed from it is computed again by the next run.
@@ -200,7 +218,7 @@ class TaskInstance(Instance, Generic[R_co]):
             downstream: discard at once what was computed from it, directly or not (reads every entry's head).
         """
         store = current_store()
-        consumers = below(store, self.task.name, self.key) if downstream else []
+        consumers = below(store, [(self.task.name, self.key)]) if downstream else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
         for name, key in consumers:
             store.clear(name, key)
@@ -346,21 +364,31 @@ class Task(Generic[P, R]):
             yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return a data frame with a row per stored call: a column per argument, then stored_at, seconds, size.
+        """Return a data frame with a row per stored call, in the order of their keys.
+
+        Columns are the arguments, the value (in a column for each field where it is a dict with text as keys, a
+        dataclass or a named tuple, else in `value`), `stored_at`, `seconds` and `size`. A name that is taken gets a
+        "_". Reads every value; `entries` reads none.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        import pandas
+        from checkpoint.frames import frame_of
 
-        calls = list(self.entries())
-        columns: dict[str, list[Any]] = {
-            name: [call.arguments.get(name) for call in calls] for name in self._signature.names
-        }
-        columns["stored_at"] = list(pandas.to_datetime([call.stored_at for call in calls], unit="s", utc=True))
-        columns["seconds"] = [call.seconds for call in calls]
-        columns["size"] = [call.size for call in calls]
-        return pandas.DataFrame(columns)
+        keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
+        return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
+
+    def _repr_html_(self) -> str:
+        from checkpoint import texts
+        from checkpoint.inventory import summary_of
+        from checkpoint.markup import card
+
+        facts = {"task": self.name}
+        with contextlib.suppress(StoreError):
+            found = summary_of(current_store(), self.name)
+            size, seconds = texts.size(found.size), texts.duration(found.seconds)
+            facts["stored"] = f"{texts.amount(found.calls, 'call')}, {size}, which took {seconds}"
+        return card(f"{self.__qualname__}{self._signature}", facts)
 
     # --- what the kernel asks ---
 

@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import xxhash
 
-from checkpoint.graph import Instance
 from checkpoint.store import Entry, Epoch
+
+if TYPE_CHECKING:
+    from checkpoint.graph import Instance
 
 __all__ = [
     "address_of",

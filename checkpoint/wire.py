@@ -72,7 +72,7 @@ def pack(jobs: Sequence[Job], store: Store, tasks: Sequence[Any], batch: int, st
     """
     file = io.BytesIO()
     pickler = _JobPickler(file, 5)
-    pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions) for job in jobs])
+    pickler.dump([(job.instance.task, job.instance.key, job.instance.values, job.editions, *job[3:]) for job in jobs])
     by_value = [(task.reference.token, type(task), task.by_value()) for task in tasks]
     return pickle.dumps((store, tuple(current_policy()), by_value, file.getvalue(), batch, stop_file), 5)
 
@@ -116,7 +116,8 @@ def serve(payload: bytes) -> list[tuple[Any, ...]]:
         try:
             _receive(tasks)
             jobs = [
-                Job(task.restore(key, values), editions) for task, key, values, editions in pickle.loads(packed_jobs)
+                Job(task.restore(key, values), editions, None, *rest)
+                for task, key, values, editions, *rest in pickle.loads(packed_jobs)
             ]
         except UnknownTaskError as unknown:
             return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]

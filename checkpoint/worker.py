@@ -35,7 +35,7 @@ from checkpoint.origin import origin, record_origin
 from checkpoint.policy import Policy, policy_in_force
 from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind, open_store
-from checkpoint.values import encoded, load
+from checkpoint.values import changed_files, encoded, load
 from checkpoint.version import (
     address_of,
     basis_of,
@@ -73,6 +73,10 @@ class Kind(enum.IntEnum):
     SUPERSEDED = 5
     #: A task is not known in this process.
     UNKNOWN = 6
+    #: Another run is computing it.
+    BUSY = 7
+    #: Another run has computed it meanwhile.
+    FOUND = 8
 
 
 class Failure(NamedTuple):
@@ -126,6 +130,13 @@ class Job(NamedTuple):
     #: Address of each stored instance whose value it takes -> edition of that.
     editions: Mapping[bytes, str]
     runner: Runner | None = None
+    #: Hash of the versions of what it requires.
+    basis: bytes = b""
+    #: What `Store.changes` said before it was found missing.
+    changes: int | None = None
+    #: Whether it is left alone while another run computes it, and not computed if there is a result by now.
+    is_claimed: bool = True
+    is_looked_for: bool = True
 
 
 @final
@@ -292,6 +303,20 @@ _NO_LIMIT = contextlib.nullcontext()
 # --- one batch -------------------------------------------------------------------------------------------
 
 
+#: How many jobs are looked for together.
+_LOOK_AHEAD = 16
+
+
+@final
+class _Looked(NamedTuple):
+    """What the store had of some jobs after so many changes: those of a task, up to a position."""
+
+    task: TaskInfo
+    end: int
+    changes: int
+    entries: Mapping[str, Sequence[Entry]]
+
+
 @final
 class _Batch:
     """Reports of some jobs, in their order, on results that are gathered and then committed together."""
@@ -306,6 +331,9 @@ class _Batch:
         self._is_local = is_local
         self._place = f"process {os.getpid()}"
         self._epochs = self._read_epochs()
+        #: Task name and row of the claim on the job that was begun.
+        self._claimed: tuple[str, str] | None = None
+        self._looked: _Looked | None = None
 
     def _read_epochs(self) -> dict[Instance, Epoch]:
         by_task: dict[TaskInfo, list[Instance]] = {}
@@ -321,6 +349,45 @@ class _Batch:
             )
         }
 
+    def begin(self, position: int) -> bool:
+        """Claim a job; False, and a report, if another run computes it or has done so."""
+        job = self.jobs[position]
+        instance, task = job.instance, job.instance.task
+        edition = edition_of(task.fingerprint, job.basis)
+        row = self._rows[position] = row_of(instance.key, edition)
+        if job.is_claimed:
+            if not self.store.claim(task.name, row):
+                self._reports[position] = Report(Kind.BUSY, edition=edition)
+                return False
+            self._claimed = task.name, row
+        entry = self._entry(position) if job.is_looked_for else None
+        if entry is None:
+            return True
+        self._reports[position] = Report(Kind.FOUND, entry.generation, entry.digest, size=entry.size, edition=edition)
+        return False
+
+    def _entry(self, position: int) -> Entry | None:
+        """Return the entry that a job is to make, if it is there by now."""
+        job = self.jobs[position]
+        task, changes, looked = job.instance.task, self.store.changes(), self._looked
+        if changes == job.changes:
+            return None
+        if looked is None or looked.task is not task or looked.end <= position or looked.changes != changes:
+            end = position + _LOOK_AHEAD
+            keys = [other.instance.key for other in self.jobs[position:end] if other.instance.task is task]
+            looked = self._looked = _Looked(task, end, changes, self.store.look(task.name, keys))
+        for entry in looked.entries.get(job.instance.key, ()):
+            if (entry.basis, entry.fingerprint) == (job.basis, task.fingerprint) and not entry.is_collected:
+                is_changed = entry.has_files and changed_files(self.store, task.name, self._rows[position])
+                return None if is_changed else entry
+        return None
+
+    def end(self) -> None:
+        """Give back the claim on the job that was begun, now or with the commit of its result."""
+        if self._claimed is not None:
+            self.store.release(*self._claimed)
+            self._claimed = None
+
     def inputs(self, position: int, runner: Runner) -> _Inputs | None:
         """Load what a runner needs; None, and a report, if something is missing."""
         job = self.jobs[position]
@@ -332,7 +399,8 @@ class _Batch:
                 return None
         task = job.instance.task
         basis = basis_of([inputs.versions[above] for above in runner.upstream()])
-        self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, basis))
+        if basis != job.basis:
+            self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, basis))
         _inside.set(_Place(self.store, task.name, self._rows[position]))
         return inputs
 
@@ -354,6 +422,8 @@ class _Batch:
             record_origin(self.store, task)
             self._recorded.add(task)
         self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame)])
+        if self._claimed is not None and self._claimed[1] == row:
+            self._claimed = None
         edition = row[len(instance.key) + 1 :]
         self._reports[position] = Report(
             Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place, edition
@@ -376,13 +446,15 @@ class _Batch:
         """
         try:
             if not self._is_gathering_on:
-                self.store.flush()
+                self.store.close()
         except StoreError as error:
             for position, report in enumerate(self._reports):
                 if report is not None and report.kind is Kind.COMPUTED:
                     self.fail(position, error)
         for position, job in enumerate(self.jobs):
-            if (job.instance.task.name, self._rows[position]) in self.store.dropped:
+            report = self._reports[position]
+            is_kept = report is not None and report.kind is Kind.COMPUTED
+            if is_kept and (job.instance.task.name, self._rows[position]) in self.store.dropped:
                 self._reports[position] = Report(Kind.SUPERSEDED)
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
@@ -448,6 +520,8 @@ def work(
             token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
             began = time.perf_counter()
             try:
+                if not batch.begin(position):
+                    continue
                 runner = job.runner or job.instance.evaluate()
                 inputs = batch.inputs(position, runner)
                 if inputs is not None:
@@ -468,6 +542,7 @@ def work(
                 break
             finally:
                 _inside.reset(token)
+                batch.end()
     return batch.finished()
 
 
@@ -484,6 +559,8 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
     with open_store(batch.store), policy_in_force(policy):
         token = _inside.set(_Place(batch.store, job.instance.task.name, ""))
         try:
+            if not batch.begin(0):
+                return batch.finished()
             runner = job.runner or job.instance.evaluate()
             inputs = batch.inputs(0, runner)
             if inputs is not None:
@@ -507,4 +584,5 @@ async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callab
             batch.fail(0, error, time.perf_counter() - began)
         finally:
             _inside.reset(token)
+            batch.end()
     return batch.finished()

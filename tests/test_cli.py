@@ -123,7 +123,11 @@ def commands() -> Iterator[tuple[str, click.Command]]:
         words, command = pending.pop()
         yield words, command
         if isinstance(command, click.Group):
-            pending.extend((f"{words} {name}", below) for name, below in command.commands.items())
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                below = command.get_command(context, name)
+                assert below is not None
+                pending.append((f"{words} {name}", below))
 
 
 # --- plan ------------------------------------------------------------------------------------------------
@@ -531,6 +535,22 @@ def test_gc_does_nothing_while_a_run_goes_on(store: Path) -> None:
         result = ask("gc", "--max-size", "0B", "--apply")
     assert (1, True) == (result.exit_code, "a run is using it, so nothing was removed" in result.stderr)
     assert choose(1, 1).is_cached()
+
+
+def test_the_help_of_all_commands_has_their_own_first_line() -> None:
+    """`checkpoint --help`, which imports no command, tells of each what it tells of itself."""
+    told = said("--help").partition("\nCommands:\n")[2].split()
+    group = click.Context(main)
+    own = ((name, main.get_command(group, name)) for name in main.list_commands(group))
+    expected = [(name, command.get_short_help_str(200).removesuffix(".") + ".") for name, command in own if command]
+    assert " ".join(f"{name} {text}" for name, text in expected) == " ".join(told)
+
+
+def test_an_unknown_command_is_one_line_that_names_a_close_one() -> None:
+    """The exit code is 2."""
+    result = ask("lst")
+    assert 2 == result.exit_code
+    assert "Error: there is no command 'lst'; did you mean 'ls'?" in result.stderr
 
 
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])

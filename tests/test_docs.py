@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +21,29 @@ from checkpoint.runs import RunOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """Return (number of lines above it, code) of each Python block."""
+def blocks(page: Path) -> list[tuple[int, str, str]]:
+    """Return (number of lines above it, kind, text) of each block of Python or of a shell."""
     text = page.read_text(encoding="utf-8")
-    return [(text.count("\n", 0, found.start(1)), found[1]) for found in BLOCK.finditer(text)]
+    return [(text.count("\n", 0, found.start(2)), found[1], found[2]) for found in BLOCK.finditer(text)]
+
+
+def run_console(page: Path, line: int, text: str) -> None:
+    """Type the lines after "$ " into a shell, and compare what is printed with the lines below."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PYTHON": sys.executable}
+    before = 'python() { "$PYTHON" "$@"; }; checkpoint() { python -m checkpoint "$@"; }; '
+    for typed in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, expected = typed.partition("\n")
+        done = subprocess.run(
+            ["sh", "-c", before + command], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        printed = done.stdout + done.stderr
+        is_right = doctest.OutputChecker().check_output(
+            expected, printed, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        )
+        assert is_right, f"{page.name}, below line {line}: $ {command}\n{printed}"
 
 
 def run_block(page: Path, line: int, code: str, namespace: dict[str, Any]) -> None:
@@ -40,11 +59,14 @@ def run_block(page: Path, line: int, code: str, namespace: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_of_a_page_runs(page: Path) -> None:
-    """What a page shows works when it is typed in from top to bottom."""
+def test_every_block_of_a_page_runs(page: Path) -> None:
+    """What a page shows, in Python or in a shell, works when it is typed in from top to bottom."""
     namespace: dict[str, Any] = {"__name__": page.stem.lower()}
-    for line, code in blocks(page):
-        run_block(page, line, code, namespace)
+    for line, kind, code in blocks(page):
+        if kind == "console":
+            run_console(page, line, code)
+        else:
+            run_block(page, line, code, namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -493,7 +493,15 @@ def test_a_key_calls_and_imports_no_class(text: str) -> None:
 
 def test_an_opaque_part_shows_what_it_stands_for() -> None:
     """The description of a value that cannot be rebuilt can be read."""
-    assert repr(decode('{"$task":["m.f","{}"]}')) == "<task ['m.f', '{}']>"
+    texts = {
+        '{"$task":["m.f","{\\"n\\":[1,{\\"$tuple\\":[2]}]}"]}': "m.f(n=[1, (2,)])",
+        '{"$task":["m.f","0123456789abcdef"]}': "<task ['m.f', '0123456789abcdef']>",
+        '{"$enum":["m.Colour","RED"]}': "Colour.RED",
+        '{"$dataclass":["m.Config",{"lr":0.5,"name":"x"}]}': "Config(lr=0.5, name='x')",
+        '{"$namedtuple":["m.Point",[1,2]]}': "Point(1, 2)",
+        '{"$ndarray":["<f8",[3],"00"]}': "<ndarray ['<f8', [3], '00']>",
+    }
+    assert list(texts.values()) == [repr(decode(key)) for key in texts]
 
 
 # --- types of one's own ----------------------------------------------------------------------------------

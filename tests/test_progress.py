@@ -13,6 +13,7 @@ from programs import fail, square, total
 from rich.console import Console
 
 from checkpoint import memo, run, run_report
+from checkpoint.events import Event, EventKind
 from checkpoint.observe.progress import Progress, is_interactive
 
 
@@ -50,6 +51,24 @@ def test_nothing_is_running_at_the_end(kind: str) -> None:
     assert isinstance(console.file, io.StringIO)
     assert "9/9" in console.file.getvalue()
     assert " running" not in console.file.getvalue()
+
+
+def test_what_waits_for_another_run_is_told_apart() -> None:
+    """An instance that another run computes is neither running nor settled, and a hit once it was found. [T3]"""
+    console = Console(file=io.StringIO(), width=100)
+    progress = Progress(console)
+    instance = square(1)
+    progress.begin({instance.task.name: 1})
+    pictures = []
+    for kind in (EventKind.STARTED, EventKind.PARKED, EventKind.STARTED, EventKind.FOUND):
+        progress.notify(Event(kind, instance, 0.0))
+        with console.capture() as capture:
+            console.print(progress._table())
+        pictures.append(" ".join(capture.get().split()))
+    assert ["1 running" in picture for picture in pictures] == [True, False, True, False]
+    assert ["1 waiting for another run" in picture for picture in pictures] == [False, True, False, False]
+    assert "1/1" in pictures[-1]
+    assert "1 hit" in pictures[-1]
 
 
 def test_nothing_is_shown_where_nobody_looks(capfd: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,12 @@ ERRORS: list[tuple[checkpoint.CheckpointError, type[Exception], dict[str, Any], 
         "store in '/data' failed: disk full; free some space",
     ),
     (
+        checkpoint.BundleError("best.zip", "it has format 2", "this version reads format 1"),
+        ValueError,
+        {"path": "best.zip", "reason": "it has format 2", "advice": "this version reads format 1"},
+        "'best.zip' is no complete export: it has format 2; this version reads format 1",
+    ),
+    (
         checkpoint.DamagedEntryError("its header does not match its digest"),
         ValueError,
         {"reason": "its header does not match its digest"},

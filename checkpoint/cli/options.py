@@ -13,12 +13,11 @@ from typing import Any
 
 import click
 
-from checkpoint import open_store
+from checkpoint.store import open_store
+from checkpoint.texts import MOMENT_FORMAT
 
-__all__ = ["MOMENT_FORMAT", "end_of", "metadata_of", "moment_of", "store_option"]
+__all__ = ["end_of", "metadata_of", "moment_of", "store_option"]
 
-#: How a moment is shown.
-MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S"
 #: How it may be given, and for how long it lasts then.
 _FORMATS = {
     "%Y-%m-%d": timedelta(days=1),

@@ -10,26 +10,20 @@ Next: cli/flows.py
 from __future__ import annotations
 
 import itertools
-import math
 import os
-import reprlib
 import shutil
-import time
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import click
 
-from checkpoint.cli.options import MOMENT_FORMAT
 from checkpoint.errors import DamagedSnapshotError, StoreError, UnknownSnapshotError
 from checkpoint.journal import Journal
+from checkpoint.texts import amount, columns, moment, short, size
 
 __all__ = ["amount", "columns", "flow_at", "moment", "run_at", "short_ids", "size", "values_at"]
 
 #: An id is never cut to fewer characters, and one of few characters never.
 _SHORTEST, _SHORT = 8, 20
-#: Arrays and tables of more elements are told by their shape.
-_FEW = 12
 #: How wide the text may be where nothing says how wide the terminal is.
 _WIDTH = 100
 
@@ -88,38 +82,6 @@ def _shared(one: str, other: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def amount(count: int, noun: str) -> str:
-    """Return "1 run" or "2 runs"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def moment(seconds: float) -> str:
-    """Return a time in seconds since 1970 as local time."""
-    return time.strftime(MOMENT_FORMAT, time.localtime(seconds))
-
-
-def size(count: int) -> str:
-    """Return a number of bytes with a unit, in at most nine characters."""
-    number, units = float(count), iter(("KiB", "MiB", "GiB", "TiB"))
-    unit = "B"
-    while number >= 999.95 and (larger := next(units, None)) is not None:
-        number, unit = number / 1024, larger
-    return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
-
-
-def columns(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return rows as lines with aligned columns, those named in `right` to the right; the last one is free."""
-    table = [tuple(row) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            text.rjust(width) if place in right else text.ljust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-
-
 def values_at(journal: Journal, snapshot: int, keys: Collection[str], *, spare: int) -> dict[str, str]:
     """Return short texts of values of a state, which are decoded; of one that can't be, the reason.
 
@@ -131,7 +93,7 @@ def values_at(journal: Journal, snapshot: int, keys: Collection[str], *, spare: 
     """
     width = max(30, shutil.get_terminal_size((_WIDTH, 24)).columns - spare)
     try:
-        return {key: _short(value, width) for key, value in journal.state(snapshot, keys).items()}
+        return {key: short(value, width) for key, value in journal.state(snapshot, keys).items()}
     except (StoreError, UnknownSnapshotError):
         raise
     except Exception:  # of the user's own classes, too: each is looked at alone
@@ -140,35 +102,10 @@ def values_at(journal: Journal, snapshot: int, keys: Collection[str], *, spare: 
 
 def _value_at(journal: Journal, snapshot: int, key: str, width: int) -> str:
     try:
-        return _short(journal.state(snapshot, [key])[key], width)
+        return short(journal.state(snapshot, [key])[key], width)
     except (StoreError, UnknownSnapshotError):
         raise
     except DamagedSnapshotError as error:
         return f"<not readable: {error.reason.removeprefix(f'{key}: ')}>"
     except Exception as error:
         return f"<not readable: {type(error).__name__}: {error}>"
-
-
-class _Repr(reprlib.Repr):
-    """Tells the shape of what is large, and never makes a long text first."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = self.maxlong = width
-
-    def repr1(self, x: Any, level: int) -> str:
-        shape = getattr(x, "shape", None)
-        if isinstance(shape, tuple) and math.prod(shape) > _FEW:
-            kind = f" {x.dtype}" if hasattr(x, "dtype") else ""
-            return f"<{type(x).__name__} {' x '.join(map(str, shape))}{kind}>"
-        return super().repr1(x, level)
-
-    def repr_bytes(self, x: bytes, level: int) -> str:
-        return repr(x) if len(x) <= self.maxstring else f"<{len(x)} {type(x).__name__}: {x[:20]!r}...>"
-
-    repr_bytearray = repr_bytes
-
-
-def _short(value: object, width: int) -> str:
-    text = " ".join(_Repr(width).repr(value).split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."

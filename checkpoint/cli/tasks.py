@@ -4,7 +4,7 @@ Each command is a function that names targets, calls the API and prints.
 
 Must not know: how anything is decided; that is asked of the API.
 
-Next: cli/records.py
+Next: cli/chosen.py
 """
 
 from __future__ import annotations

@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from typing import final
 
 from checkpoint.errors import CheckpointError, StoreError
+from checkpoint.journal.migrations import MIGRATIONS
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.folders import make_folder, sync_folder
 
 __all__ = ["Database"]
 
 #: Number of the schema; it changes with every change of the tables.
-SCHEMA = 2
+SCHEMA = 3
 _NAME = "journal.db"
 _TABLES = """
 CREATE TABLE flow(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -50,8 +51,6 @@ CREATE INDEX snapshot_flow ON snapshot(flow);
 CREATE INDEX snapshot_base ON snapshot(base) WHERE base IS NOT NULL;
 CREATE INDEX part_blob ON part(blob);
 """
-#: Schema -> what makes the next one of it, in one transaction with its number.
-_MIGRATIONS = {1: "ALTER TABLE blob ADD COLUMN signature BLOB"}
 
 
 class _Connection(sqlite3.Connection):
@@ -171,7 +170,7 @@ class Database:
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-        if found in _MIGRATIONS:
+        if found in MIGRATIONS:
             found = self._migrate(connection)
         if found == SCHEMA:
             return
@@ -189,8 +188,8 @@ class Database:
         connection.execute("BEGIN IMMEDIATE")
         try:
             ((found,),) = connection.execute("PRAGMA user_version").fetchall()
-            while found in _MIGRATIONS:
-                connection.execute(_MIGRATIONS[found])
+            while found in MIGRATIONS:
+                MIGRATIONS[found](connection)
                 found += 1
             connection.execute(f"PRAGMA user_version = {found}")
             connection.execute("COMMIT")

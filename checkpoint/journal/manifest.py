@@ -8,7 +8,7 @@ whoever can write to the journal can make it fit.
 
 Must not know: values, databases.
 
-Next: journal/database.py
+Next: journal/migrations.py
 """
 
 from __future__ import annotations

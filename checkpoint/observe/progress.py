@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from checkpoint.events import Event, EventKind
+from checkpoint.graph import Instance
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +26,7 @@ _FRAME_SECONDS = 0.2
 _SETTLED = (
     EventKind.COMPUTED,
     EventKind.HIT,
+    EventKind.FOUND,
     EventKind.FAILED,
     EventKind.TIMED_OUT,
     EventKind.LOST,
@@ -50,6 +52,7 @@ class _Row:
     def __init__(self, total: int) -> None:
         self.total = total
         self.running = 0
+        self.parked: set[Instance] = set()
         self.counts: Counter[EventKind] = Counter()
 
     @property
@@ -109,6 +112,9 @@ class Progress:
         """Count an event."""
         row = self._rows[event.instance.task.name]
         row.counts[event.kind] += 1
+        row.parked.discard(event.instance)
+        if event.kind is EventKind.PARKED:
+            row.parked.add(event.instance)
         if event.kind is EventKind.STARTED:
             row.running += 1
         elif event.kind not in (EventKind.HIT, EventKind.SKIPPED):
@@ -155,8 +161,9 @@ class Progress:
             failed = sum(row.counts[kind] for kind in _BAD)
             cells = [
                 _count(computed, "computed", "green"),
-                _count(row.counts[EventKind.HIT], "hit", "cyan"),
+                _count(row.counts[EventKind.HIT] + row.counts[EventKind.FOUND], "hit", "cyan"),
                 _count(row.running, "running", "default"),
+                _count(len(row.parked), "waiting for another run", "yellow"),
                 _count(failed, "failed", "bold red"),
                 _count(row.counts[EventKind.SKIPPED], "skipped", "dim"),
             ]

@@ -2,7 +2,7 @@
 
 Must not know: graphs, plans, executors; what the bytes of a frame mean. Nothing is created before it is needed.
 
-Next: store/entry.py
+Next: store/claims.py
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ from types import TracebackType
 from typing import Any, Literal, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
+from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
 from checkpoint.store.settings import Settings
 
 __all__ = [
+    "Claims",
     "Entry",
     "Epoch",
     "Record",
     "Settings",
+    "Standing",
     "Store",
     "Write",
     "WriteBehind",
+    "claim_name",
     "current_store",
     "open_store",
     "store_at",

@@ -31,6 +31,7 @@ import xxhash
 from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
+from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.folders import make_folder, sync_folder
 from checkpoint.store.formats import FORMAT, check_format, migrate
@@ -515,6 +516,14 @@ class DiskStore:
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         return Path(self._path(task), "files", xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass")))
+
+    def claims(self) -> Claims:
+        """Return a new holder of claims."""
+        return open_claims(os.path.join(self._folder, ".claims"))
+
+    def changes(self) -> int:
+        """Return a number that is another one after results were committed that had been claimed."""
+        return changes_at(os.path.join(self._folder, ".claims"))
 
     def using(self) -> contextlib.AbstractContextManager[None]:
         """Return a block in which nothing is collected here."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from checkpoint.codec import Frame
+from checkpoint.store.claims import Claims
 from checkpoint.store.settings import Settings
 
 __all__ = ["Entry", "Epoch", "Record", "Store", "Write"]
@@ -155,6 +156,14 @@ class Store(Protocol):
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row (it need not exist); it goes when the row is cleared."""
+        ...
+
+    def claims(self) -> Claims:
+        """Return a new holder of claims on rows, for one thread; cost about 10 us."""
+        ...
+
+    def changes(self) -> int:
+        """Return a number that is another one after results were committed that had been claimed. Makes nothing."""
         ...
 
     def using(self) -> AbstractContextManager[None]:

@@ -42,6 +42,7 @@ class Overlay:
         self.lookup, self.scan, self.tasks = below.lookup, below.scan, below.tasks
         self.records, self.cleared_at, self.damaged = below.records, below.cleared_at, below.damaged
         self.clear, self.using = below.clear, below.using
+        self.claims, self.changes = below.claims, below.changes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._below, self._scratch.url, self._tasks)
