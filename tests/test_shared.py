@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,16 @@ def another(url: str, tmp_path: Path) -> SharedStore:
     """Return a store that shares nothing with the others of this process but the place: another host's."""
     known = shared_store(url)
     tier = Tier(str(tmp_path / f"host-{next(_numbers)}"))
-    return SharedStore(url, known._objects, tier, str(tmp_path / "files"), Settings(), reopened)
+    return SharedStore(
+        url, known._objects, tier, str(tmp_path / "files"), str(tmp_path / "claims"), Settings(), reopened
+    )
 
 
 def over(objects: Objects, tmp_path: Path, *, tier: Tier | None = None) -> SharedStore:
     """Return a store over objects."""
-    return SharedStore("memory://own", objects, tier, str(tmp_path / "files"), Settings(), reopened)
+    return SharedStore(
+        "memory://own", objects, tier, str(tmp_path / "files"), str(tmp_path / "claims"), Settings(), reopened
+    )
 
 
 # --- the contract ----------------------------------------------------------------------------------------
@@ -126,6 +131,17 @@ def test_an_address_is_one_store(s3: S3, tmp_path: Path) -> None:
     for url in (s3.new_url(), f"file://{tmp_path}/a?shared", "memory://a"):
         store = store_at(url)
         assert (store, store, url) == (store_at(url), pickle.loads(pickle.dumps(store)), store.url)
+
+
+def test_a_shared_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with signs of URLs, and one below the working directory, are folders like others."""
+    for name in ("a b", "a?b", "a#b", "me@host", "50%41"):
+        assert square(2).run(store=f"file://{tmp_path}/{name}?shared") == 4
+        assert (tmp_path / name / "checkpoint").is_dir()
+    store = store_at("file://below?shared")
+    monkeypatch.chdir("/")
+    store.write(TASK, [write_of(1)])
+    assert (f"file://{tmp_path}/below?shared", True) == (store.url, (tmp_path / "below").is_dir())
 
 
 @pytest.mark.parametrize(
@@ -305,7 +321,9 @@ def test_a_damaged_copy_is_fetched_again(url: str, tmp_path: Path) -> None:
     """Copies are compared with their digest: what the local disk has changed is not used."""
     folder = tmp_path / "tier"
     known = shared_store(url)
-    store = SharedStore(url, known._objects, Tier(str(folder)), str(tmp_path), Settings(), reopened)
+    store = SharedStore(
+        url, known._objects, Tier(str(folder)), str(tmp_path), str(tmp_path / "claims"), Settings(), reopened
+    )
     store.write(TASK, [write_of(LARGE)])
     (file,) = folder.rglob("*.val")
     data = bytearray(file.read_bytes())
@@ -321,7 +339,9 @@ def test_without_a_place_for_copies_everything_works(
     """Where no copies can be kept, that is said once, and values come from the shared store."""
     (tmp_path / "file").write_text("")
     tier = Tier(str(tmp_path / "file" / "tier"))
-    store = SharedStore(url, shared_store(url)._objects, tier, str(tmp_path), Settings(), reopened)
+    store = SharedStore(
+        url, shared_store(url)._objects, tier, str(tmp_path), str(tmp_path / "claims"), Settings(), reopened
+    )
     store.write(TASK, [write_of(1), write_of(LARGE, '{"n":2}')])
     assert (1, LARGE, 1) == (value_at(store), value_at(store, '{"n":2}'), len(caplog.records))
 
@@ -468,10 +488,9 @@ def test_entries_are_signed_and_others_refused(url: str, tmp_path: Path, monkeyp
 def test_a_signed_value_in_another_place_is_damaged(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that was signed for one entry doesn't pass for another's."""
     monkeypatch.setenv("CP_CACHE_KEY", "one")
-    monkeypatch.setenv("CP_LOCAL_DIR", "")
-    store = store_at(url)
+    objects, settings = shared_store(url)._objects, Settings.of()
+    store = SharedStore(url, objects, None, str(tmp_path), str(tmp_path / "claims"), settings, reopened)
     store.write(TASK, [write_of("a"), write_of("b", '{"n":2}')])
-    objects = shared_store(url)._objects
     one, two = objects.names(f"checkpoint/{TASK}/m/")
     objects.put(one, [objects.get(two) or b""])
     found = []
@@ -547,6 +566,22 @@ def test_two_clears_at_once_both_count(tmp_path: Path) -> None:
     objects.before = clear_first
     one.clear(TASK, KEY)
     assert ([Epoch(0, 1)], [Epoch(0, 2)]) == (between, one.epochs(TASK, [KEY]))
+
+
+def test_of_many_that_create_a_name_one_is_told_so(url: str) -> None:
+    """Creating is exclusive between threads that all begin at once, again and again."""
+    objects = shared_store(url)._objects
+    start_line = threading.Barrier(8)
+
+    def race(number: int, name: str) -> bool:
+        start_line.wait(timeout=60)
+        return objects.create(name, str(number).encode())
+
+    for attempt in range(5):
+        name = f"checkpoint/races/{attempt}"
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(race, range(8), [name] * 8))
+        assert (1, str(won.index(True)).encode()) == (won.count(True), objects.get(name))
 
 
 def test_two_writers_of_a_row_leave_one_result(tmp_path: Path) -> None:
@@ -664,6 +699,31 @@ def test_another_host_finds_what_one_has_computed(options: dict[str, Any], url: 
         program = start(RUN_CHOOSE, repr(options), CP_CACHE_DIR=url, CP_LOCAL_DIR=str(folder / "local"))
         outputs.append(program.communicate(timeout=120)[0])
     assert ["10 11\n", "10 0\n"] == outputs
+
+
+ONCE = """
+from checkpoint import memo, run_report
+
+@memo
+def slow(n: int) -> int:
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return n
+
+slow_report = run_report(slow(1), executor="serial")
+print("value", slow_report.value)
+"""
+
+
+def test_processes_of_a_host_compute_a_thing_once(url: str, tmp_path: Path) -> None:
+    """A second process on the host waits for the first one's result, and takes that."""
+    first = start(ONCE, CP_CACHE_DIR=url)
+    assert first.stdout is not None
+    assert "computing\n" == first.stdout.readline()
+    second = start(ONCE, CP_CACHE_DIR=url)
+    first_said = first.communicate("\n", timeout=120)[0]
+    second_said = second.communicate("\n", timeout=120)[0]
+    assert ("value 1\n", "value 1\n") == (first_said, second_said)
 
 
 # --- SQLite on network file systems ----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import xxhash
 
@@ -70,7 +70,7 @@ def shared_store(
 
 def reopened(url: str, maker: int, allows_pickle: bool, is_signed: bool) -> SharedStore:
     """Return the store of an address that another process has sent; this one must have the key if that has."""
-    if urlsplit(url).scheme == "memory" and maker != os.getpid():
+    if url.startswith("memory:") and maker != os.getpid():
         raise StoreError(url, "it is in the memory of another process", _ONE_PROCESS)
     signer = Settings.of(allows_pickle).signer if is_signed else None
     if is_signed and signer is None:
@@ -83,31 +83,34 @@ _ONE_PROCESS = 'run with executor="threads" or "serial", or use another store'
 
 
 def _made(url: str, settings: Settings, options: Mapping[str, Any]) -> SharedStore:
-    parts = urlsplit(url)
-    scheme = parts.scheme
-    place, _, query = url.partition("?")
-    if "@" in parts.netloc:
-        raise ValueError(f"store {scheme}://{parts.netloc.rpartition('@')[2]} tells who you are; {_ELSEWHERE}")
+    scheme = url.partition("://")[0]
+    place, _, query = url.rpartition("?") if "?" in url else (url, "", "")
+    host = place.partition("://")[2].partition("/")[0]
+    if "@" in host and scheme != "file":
+        raise ValueError(f"store {scheme}://{host.rpartition('@')[2]} tells who you are; {_ELSEWHERE}")
     given = dict(parse_qsl(query, keep_blank_values=True))
     for name in given:
         if any(word in name.lower() for word in SECRET_WORDS):
             raise ValueError(f"store {place}?{name}=... tells a secret; {_ELSEWHERE}")
-    tier, files = _tier(), os.path.join(local_folder(), "files", _short(url))
+    files = os.path.join(local_folder(), "files", _short(url))
+    claims = os.path.join(local_folder(), "claims", _short(url))
+    tier: Tier | None = Tier(os.path.join(local_folder(), "frames"))
     objects: Objects
     if scheme == "file":
         if set(given) != {"shared"}:
             raise ValueError(f"store {url!r} has unknown options; only ?shared may follow a folder")
-        root = os.path.abspath(parts.path)
+        root = os.path.abspath(os.path.expanduser(place.partition("://")[2]))
+        url = f"file://{root}?shared"
         objects, files = FolderObjects(root), os.path.join(root, "checkpoint")
     elif scheme == "memory":
         objects, tier = _memories.setdefault(url, MemoryObjects()), None
         files += f"-{os.getpid()}"
     else:
         _check_scheme(url, scheme)
-        if not parts.netloc:
+        if not host:
             raise ValueError(f"store {url!r} names no bucket; use {scheme}://bucket/prefix")
         objects = RemoteObjects(place, {**_as_options(given), **options})
-    return SharedStore(url, objects, tier, files, settings, reopened)
+    return SharedStore(url, objects, tier, files, claims, settings, reopened)
 
 
 _ELSEWHERE = "give credentials in the environment, or with open_store(url, storage_options={...})"
@@ -133,10 +136,6 @@ def _as_options(given: Mapping[str, str]) -> dict[str, Any]:
         retries = {"max_attempts": 2, "mode": "standard"}
         options["config_kwargs"] = {"connect_timeout": seconds, "read_timeout": seconds, "retries": retries}
     return options
-
-
-def _tier() -> Tier | None:
-    return None if os.environ.get("CP_LOCAL_DIR") == "" else Tier(os.path.join(local_folder(), "frames"))
 
 
 def _short(text: str) -> str:

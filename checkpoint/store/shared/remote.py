@@ -10,6 +10,7 @@ Next: store/shared/names.py
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import threading
@@ -193,7 +194,8 @@ class RemoteObjects:
     def _without_secrets(self, error: BaseException) -> str:
         """Return the text of an error without any value that may be a secret, of options or of the environment."""
         text = str(error)
-        named = [*self._options.items(), *os.environ.items()]
+        nested = [value.items() for value in self._options.values() if isinstance(value, Mapping)]
+        named = [*self._options.items(), *itertools.chain.from_iterable(nested), *os.environ.items()]
         hidden = [str(value) for name, value in named if any(word in name.lower() for word in SECRET_WORDS)]
         for value in sorted({value for value in hidden if len(value) > 3}, key=len, reverse=True):
             text = text.replace(value, "***")

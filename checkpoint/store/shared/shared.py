@@ -23,6 +23,7 @@ import xxhash
 
 from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
+from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.disk import folder_name
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.settings import Settings
@@ -54,6 +55,7 @@ class SharedStore:
         objects: where they are.
         tier: where copies of frames are kept on this host; None for nowhere.
         files: folder that has a folder for each task, with what belongs to rows (`directory`).
+        claims: file of this host by which its processes tell each other what they compute.
         settings: what it may hold, and who signs.
         reopen: importable function that returns the store in another process; it takes the address, the number of the
             process that sends it, whether pickles are allowed, and whether entries are signed.
@@ -65,6 +67,7 @@ class SharedStore:
         objects: Objects,
         tier: Tier | None,
         files: str,
+        claims: str,
         settings: Settings,
         reopen: Callable[[str, int, bool, bool], SharedStore],
     ) -> None:
@@ -72,6 +75,7 @@ class SharedStore:
         self._objects = objects
         self._tier = tier
         self._files = files
+        self._claims = claims
         self._reopen = reopen
         self._settled: set[str] = set()
         self._texts: dict[str, Texts] = {}
@@ -369,6 +373,16 @@ class SharedStore:
         """Return the folder that belongs to a row: in a shared folder for all hosts, else on this host alone."""
         digest = xxhash.xxh3_128_hexdigest(row.encode("utf-8", "surrogatepass"))
         return Path(self._files, folder_name(task), "files", digest)
+
+    def claims(self) -> Claims:
+        """Return a new holder of claims: the processes of this host share them, other hosts have their own."""
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(self._claims), mode=0o700, exist_ok=True)
+        return open_claims(self._claims)
+
+    def changes(self) -> int:
+        """Return a number that is another one after this host has committed results that had been claimed."""
+        return changes_at(self._claims)
 
     def using(self) -> contextlib.AbstractContextManager[None]:
         """Return a block without meaning here: nothing is ever collected from a shared store."""
