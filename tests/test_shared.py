@@ -21,6 +21,7 @@ from buckets import CREDENTIALS, IMPATIENT, S3
 from contract_store import CHECKS, KEY, LARGE, NEVER_CLEARED, TASK, entry_of, value_at, walk_store, write_of
 from programs import choose, square
 
+import checkpoint.journal
 import checkpoint.store.disk
 from checkpoint import DamagedEntryError, StoreError, codec, open_store, run
 from checkpoint.store import Entry, Epoch, Store, Write, store_at
@@ -763,6 +764,10 @@ def test_sqlite_is_refused_on_a_network_file_system(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(checkpoint.store.disk, "network_kind_of", kind_of)
     with pytest.raises(StoreError, match=r"nfs4.*use file://.*/nfs\?shared"):
         square(4).run(store=folder)
+    monkeypatch.setattr(checkpoint.journal, "network_kind_of", kind_of)
+    for place in (folder, f"file://{folder}?shared"):
+        with pytest.raises(StoreError, match="local disk"):
+            checkpoint.journal.journal_at(place)
     assert (False, 16) == (folder.exists(), square(4).run(store=f"file://{folder}?shared"))
 
 
