@@ -79,9 +79,10 @@ def export_bundle(store: Store, calls: Iterable[StoredCall], path: str | os.Path
     """
     target = Path(path)
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    rows = list(_closure(store, calls))
+    rows: list[tuple[str, str]] = []
     try:
-        with zipfile.ZipFile(temporary, "x", allowZip64=True) as bundle:
+        with store.using(), zipfile.ZipFile(temporary, "x", allowZip64=True) as bundle:
+            rows = list(_closure(store, calls))
             told = [_written(bundle, store, place, *row) for place, row in enumerate(rows)]
             tasks = dict.fromkeys(task for task, _ in rows)
             records = {task: _records_of(store, task) for task in tasks}
@@ -121,7 +122,10 @@ def _mark_at(store: Store, task: str, row: str) -> str | None:
 
 def _written(bundle: zipfile.ZipFile, store: Store, place: int, task: str, row: str) -> dict[str, Any]:
     """Write an entry's bytes and files; return what the index says of it."""
-    found = store.read(task, row)
+    try:
+        found = store.read(task, row)
+    except DamagedEntryError as error:
+        raise _damaged(str(bundle.filename), task, row, str(error)) from None
     if found is None:
         raise BundleError(str(bundle.filename), f"{described(task, key_of(row))} was cleared meanwhile", "export again")
     entry, frame, _ = found
@@ -142,14 +146,20 @@ def _records_of(store: Store, task: str) -> dict[str, str]:
 
 
 def _check(entry: Entry, frame: memoryview, place: str, task: str, row: str) -> None:
-    """Compare an entry's bytes with its digest."""
+    """Compare an entry's bytes with its digest; where the value was collected, the digest is all that is left of it."""
     try:
-        is_whole = codec.verify(frame) == entry.digest and len(frame) == entry.size
-        reason = "its bytes are not those of its entry"
+        if entry.is_collected:
+            is_whole = codec.digest_of(frame) == entry.digest
+        else:
+            is_whole = len(frame) == entry.size and codec.verify(frame) == entry.digest
     except DamagedEntryError as error:
-        is_whole, reason = False, str(error)
+        raise _damaged(place, task, row, str(error)) from None
     if not is_whole:
-        raise BundleError(place, f"{described(task, key_of(row))} is damaged: {reason}", "compute it again")
+        raise _damaged(place, task, row, "its bytes are not those of its entry")
+
+
+def _damaged(place: str, task: str, row: str, reason: str) -> BundleError:
+    return BundleError(place, f"{described(task, key_of(row))} is damaged: {reason}", "compute it again")
 
 
 # --- reading ---------------------------------------------------------------------------------------------
@@ -170,9 +180,9 @@ def import_bundle(store: Store, path: str | os.PathLike[str]) -> Imported:
         StoreError: the store cannot be written; what was imported before stays.
     """
     place = os.fspath(path)
-    with _opened(place) as (bundle, entries, records):
+    with store.using(), _opened(place) as (bundle, entries, records):
         for number, (task, row, entry, names) in enumerate(entries):
-            frame = _bytes_of(bundle, f"frames/{number}", place, entry.size)
+            frame = _bytes_of(bundle, f"frames/{number}", place, entry.size or None)
             _check(entry, memoryview(frame), place, task, row)
             _check_files(bundle, number, names, place)
         added: dict[str, int] = {}
@@ -311,7 +321,10 @@ def _absent(store: Store, task: str, wanted: Mapping[int, _Row]) -> list[int]:
 
 
 def _takes_its_place(there: Entry, entry: Entry) -> bool:
-    """Tell whether a store would have room for only one of two entries of a key."""
+    """Tell whether a store would have room for only one of two entries of a key, and the one that is there stays."""
+    is_value_back = there.is_collected and not entry.is_collected
+    if is_value_back and (there.generation, there.digest, there.basis) == (entry.generation, entry.digest, entry.basis):
+        return False
     is_same_code = there.fingerprint == entry.fingerprint
     return is_same_code and (there.basis == entry.basis or there.generation != entry.generation)
 

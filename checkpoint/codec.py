@@ -156,6 +156,7 @@ def encode(
 
     Raises:
         UnstorableError: naming the call and the place inside the value.
+        MemoryError: there is too little memory for the bytes.
 
     Notes:
         Buffers of uncompressed values are not copied: the frame must be written before the value changes.
@@ -163,6 +164,8 @@ def encode(
     buffers: list[memoryview] = []
     try:
         stream = _dump(value, buffers) if codec is None else bytes(memoryview(codec.encode(value)))
+    except MemoryError:
+        raise
     except Exception as error:
         where, reason = _locate(value, error) if codec is None else ("", str(error))
         raise UnstorableError(str(call), where, reason) from error
@@ -410,7 +413,10 @@ def read_head(frame: _Bytes) -> Any:
     head = _Header(memoryview(frame)).head
     if not len(head):
         return None
-    return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    try:
+        return json.loads(bytes(head) if bytes(head[:1]) in b"[{" else zlib.decompress(head))
+    except (ValueError, zlib.error, RecursionError) as error:
+        raise DamagedEntryError(f"its head cannot be read ({error})") from error
 
 
 def without_value(frame: _Bytes) -> Frame:
@@ -449,6 +455,7 @@ def decode(
 
     Raises:
         DamagedEntryError: the bytes are not what was written, or cannot be decoded.
+        MemoryError: there is too little memory for the value.
         PermissionError: it is a pickle, and none may be loaded.
     """
     name, stream, buffers, digest = _checked(frame, is_mapped)
@@ -511,13 +518,35 @@ def _read_table(body: memoryview) -> tuple[str, int, int, tuple[int, ...]]:
     return name.decode("utf-8", "replace"), stream_start, stream_start + stream_size, sizes
 
 
+#: A zstandard block holds at most 128 KiB and takes at least 4 bytes.
+_LARGEST_RATIO = 32 * 1024
+
+
 def _decompress(body: memoryview) -> bytes:
     import zstandard
 
+    size = -1
     try:
+        size = zstandard.frame_content_size(body)
+        if not 0 <= size <= _LARGEST_RATIO * len(body):
+            raise DamagedEntryError(f"{len(body)} compressed bytes cannot be {size} bytes")
         return zstandard.ZstdDecompressor().decompress(body)
-    except (zstandard.ZstdError, MemoryError) as error:
+    except zstandard.ZstdError as error:
         raise DamagedEntryError(f"it cannot be decompressed ({error})") from error
+    except MemoryError as error:
+        if _decompressed_size(body) == size:
+            raise  # nothing is wrong with it, there only is too little memory
+        raise DamagedEntryError(f"it does not have the {size} bytes that it tells of") from error
+
+
+def _decompressed_size(body: memoryview) -> int:
+    """Count what compressed bytes give, without keeping it; -1 where they are damaged."""
+    import zstandard
+
+    try:
+        return sum(map(len, zstandard.ZstdDecompressor().read_to_iter(body)))
+    except zstandard.ZstdError:
+        return -1
 
 
 def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: Codec | None) -> Any:
@@ -534,5 +563,7 @@ def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: C
         else:
             raise LookupError(f"it was written by the codec {name!r}, which the task no longer has")
         return read(bytes(stream))
+    except MemoryError:
+        raise  # the bytes are what was written, so another time they can be decoded
     except Exception as error:
         raise DamagedEntryError(f"it cannot be decoded ({type(error).__name__}: {error})") from error

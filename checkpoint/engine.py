@@ -25,13 +25,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 from checkpoint import notices, wire, worker
+from checkpoint.durations import Durations
 from checkpoint.errors import (
     CheckpointError,
     DamagedEntryError,
     TaskLostError,
     TaskTimeoutError,
 )
-from checkpoint.events import Event, EventKind, Observer, TaskCount
+from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, TaskCount, Tick
 from checkpoint.executors import ExecutorTraits, Workers, check_executor, open_workers
 from checkpoint.graph import Instance
 from checkpoint.parking import Parking
@@ -51,6 +52,8 @@ logger.addHandler(logging.NullHandler())
 
 #: A batch of small instances is made to take about this long.
 _BATCH_SECONDS = 0.02
+#: Observers are told how a run stands at most once in this time.
+_TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
 #: How often an instance may lose its worker, or find its inputs gone, before the run gives it up.
@@ -105,10 +108,11 @@ class Run:
         self.store = store
         self.outcome = Outcome()
         self._options = options
-        surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
-        self._graph, self._plan, self._revisions = surveyed.graph, surveyed.plan, surveyed.revisions
-        self._changes = surveyed.changes
-        self._began = time.perf_counter()
+        self.began_at, self._began = time.time(), time.perf_counter()
+        #: How many workers it has had; 0 if nothing was to be computed.
+        self.worker_count = 0
+        self.surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
+        self._graph, self._plan, self._revisions = self.surveyed.graph, self.surveyed.plan, self.surveyed.revisions
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
         self._batches: dict[int, _Batch] = {}
         self._batch_number = 0
@@ -120,6 +124,7 @@ class Run:
         self._repeats: Counter[int] = Counter()
         self._seconds_per_task: dict[str, float] = {}
         self._workers: Workers | None = None
+        self._ticked = 0.0
         self._parking = Parking(store, is_inside_runner=worker.is_inside_runner())
         #: Nodes that are computed without a claim.
         self._unclaimed: set[int] = set()
@@ -134,20 +139,23 @@ class Run:
             KeyboardInterrupt: after what ran was finished and kept; a second one ends what is ours at once.
             StoreError: the store can't be read or written.
         """
-        counts = Counter(instance.task.name for instance in self._graph.instances)
-        self.outcome.counts = {name: TaskCount() for name in counts}
+        self.outcome.counts = {instance.task.name: TaskCount() for instance in self._graph.instances}
         for observer in self._options.observers:
-            observer.begin(counts)
+            observer.begin(self._begun())
+        error: BaseException | None = None
         try:
             for node, state in enumerate(self._plan.states):
                 if state is State.FRESH:
                     self._hit(node)
             self._give_notice()
             self._settle_roots()
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             self.outcome.seconds = time.perf_counter() - self._began
             for observer in self._options.observers:
-                observer.end()
+                observer.end(RunEnded(self.outcome.seconds, self.outcome.counts, error))
             logger.info(
                 "run of %d instances took %.3f s: %s",
                 len(self._graph),
@@ -159,7 +167,7 @@ class Run:
     def _settle_roots(self) -> None:
         unsettled = [node for node, state in enumerate(self._plan.states) if state in (State.READY, State.WAITING)]
         if unsettled:
-            with self.store.using():
+            with self.store.using(creates=True):
                 self._work(unsettled)
 
     def _work(self, nodes: Sequence[int]) -> None:
@@ -168,6 +176,7 @@ class Run:
         if executor is None and any(self._graph.instances[node].task.timeout for node in nodes):
             executor = "processes"  # nothing can be stopped in this thread
         self._workers = open_workers(executor, options.max_workers, self.store, most=len(nodes), traits=options.traits)
+        self.worker_count = max(self.worker_count, self._workers.count)
         is_killed = True
         try:
             with self._gentle_interrupts():
@@ -268,9 +277,9 @@ class Run:
         assert self._workers is not None
         number = self._batch_number
         self._batch_number += 1
-        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
-        for node in nodes:
+        for node in nodes:  # before there is a batch to wait for: an observer may raise
             self._tell(EventKind.STARTED, node)
+        self._batches[number] = _Batch(nodes, tasks, time.monotonic())
         jobs = [self._job(node) for node in nodes]
         try:
             future = self._workers.submit(number, jobs, tasks)
@@ -289,7 +298,7 @@ class Run:
             self._editions_above(node),
             self._graph.take_runner(node),
             self._plan.basis(node),
-            self._changes,
+            self.surveyed.changes,
             node not in self._unclaimed,
             not (instance.is_forced or node in self._forced),
         )
@@ -344,15 +353,14 @@ class Run:
         """
         assert self._workers is not None
         while True:
-            for observer in self._options.observers:
-                observer.tick()
-            left = self._parking.seconds_left()
+            self._tick()
+            left, most = self._parking.seconds_left(), 0.25 if self._options.observers else None
             if left is None:
                 with contextlib.suppress(queue.Empty):
-                    return self._completions.get(timeout=0.25 if self._options.observers else None)
+                    return self._completions.get(timeout=most)
             else:
                 with contextlib.nullcontext() if self._batches else self._workers.waiting():
-                    return self._completions.get(timeout=left)
+                    return self._completions.get(timeout=left if most is None else min(left, most))
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
@@ -432,7 +440,7 @@ class Run:
             logger.warning(
                 "%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message
             )
-            self._tell(EventKind.RETRIED, node, report)
+            self._tell(EventKind.RETRIED, node, report, error)
             self._plan.again(node)
             return
         note = f"in {instance!r}"
@@ -447,7 +455,7 @@ class Run:
         instance = self._graph.instances[node]
         self.outcome.failures[instance] = error
         self.outcome.counts[instance.task.name].failed += 1
-        self._tell(kind, node, report)
+        self._tell(kind, node, report, error)
         self._skip(self._plan.failed(node))
 
     def _skip(self, nodes: Iterable[int]) -> None:
@@ -584,30 +592,69 @@ class Run:
             self._compute_again([node])
         raise TaskLostError(repr(instance), "its result vanishes again and again")
 
+    def rows_of_roots(self) -> set[tuple[str, str]]:
+        """Return task and row of what was asked for, where that is stored and settled."""
+        found = set()
+        for node in self._graph.roots:
+            instance = self._graph.instances[node]
+            if instance.task.is_stored and self._plan.versions[node] is not None:
+                found.add((instance.task.name, row_of(instance.key, self._plan.edition(node))))
+        return found
+
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             self._plan.gone(node)
-        with self.store.using():
+        with self.store.using(creates=True):
             self._work(nodes)
         for error in self.outcome.failures.values():
             raise error
 
     # --- telling ---
 
+    def _begun(self) -> RunBegun:
+        graph, surveyed = self._graph, self.surveyed
+        expected = Durations(self.store, surveyed).expected
+        return RunBegun(graph.instances, graph.upstream, surveyed.limits, surveyed.limits_of, expected, self.began_at)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        if not self._options.observers or now - self._ticked < _TICK_SECONDS:
+            return
+        self._ticked = now
+        assert self._workers is not None
+        places = {
+            self._batches[number].nodes[position]: place
+            for (number, position), place in (self._workers.begun() or {}).items()
+            if number in self._batches
+        }
+        tick = Tick(now - self._began, self._workers.count, self._plan.held(), places)
+        for observer in self._options.observers:
+            observer.tick(tick)
+
     def _hit(self, node: int) -> None:
         instance = self._graph.instances[node]
         self.outcome.counts[instance.task.name].hit += 1
         if self._options.observers:
-            event = Event(EventKind.HIT, instance, time.perf_counter() - self._began)
+            entry = self._plan.served[node]
+            seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
+            event = Event(EventKind.HIT, instance, time.perf_counter() - self._began, seconds, size, node=node)
             for observer in self._options.observers:
                 observer.notify(event)
 
-    def _tell(self, kind: EventKind, node: int, report: Report | None = None) -> None:
-        if kind is EventKind.STARTED and not self._options.observers:
+    def _tell(
+        self, kind: EventKind, node: int, report: Report | None = None, error: BaseException | None = None
+    ) -> None:
+        is_start = kind is EventKind.STARTED
+        if is_start and not self._options.observers:
             return
-        details = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
-        event = Event(kind, self._graph.instances[node], time.perf_counter() - self._began, *details)
-        if kind is not EventKind.STARTED:
+        seconds, size, place = (report.seconds, report.size, report.place) if report is not None else (0.0, 0, "")
+        if is_start and self._workers is not None and self._workers.is_in_this_thread:
+            place = f"process {os.getpid()}"
+        now, start = time.perf_counter() - self._began, None
+        if report is not None and report.began:
+            start = max(0.0, min(report.began - self.began_at, now - seconds))
+        event = Event(kind, self._graph.instances[node], now, seconds, size, place, node, error, start)
+        if not is_start:
             self.outcome.events.append(event)
         for observer in self._options.observers:
             observer.notify(event)

@@ -3,7 +3,7 @@
 One base class; each error also is the builtin that it specialises, so existing `except` clauses keep working.
 The constructor's arguments are the data and travel whole through pickle; `str()` makes the text.
 
-Next: texts.py
+Next: checks.py
 """
 
 from __future__ import annotations

@@ -19,13 +19,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, final
 
 from checkpoint import process, wire, worker
+from checkpoint.checks import flag, function, whole
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.store.signature import key_given
@@ -52,6 +53,13 @@ class ExecutorTraits:
     workers: int | None = None
     is_local: bool = False
     submit: Callable[..., Future[Any]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            whole(self.workers, "workers of ExecutorTraits", 1)
+        flag(self.is_local, "is_local of ExecutorTraits")
+        if self.submit is not None:
+            function(self.submit, "submit of ExecutorTraits")
 
 
 def _traits_of(executor: Executor) -> ExecutorTraits:
@@ -102,8 +110,8 @@ class Workers(Protocol):
         """Let no job begin any more, of the batches that were submitted."""
         ...
 
-    def begun(self) -> set[tuple[int, int]] | None:
-        """Return (batch, position) of jobs that were begun and not finished; None where that can't be known."""
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
+        """Return (batch, position) of begun, unfinished jobs -> the place; None where that can't be known."""
         ...
 
     def rebuild(self) -> bool:
@@ -279,7 +287,7 @@ class _LocalWorkers:
     def stop(self) -> None:
         self._stop.set()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -318,7 +326,7 @@ class _ForeignProcesses:
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return None
 
     def rebuild(self) -> bool:
@@ -366,7 +374,7 @@ class _OwnProcesses:
     def stop(self) -> None:
         Path(self._stop_file).touch()
 
-    def begun(self) -> set[tuple[int, int]] | None:
+    def begun(self) -> Mapping[tuple[int, int], str] | None:
         return process.begun_jobs(self._marks)
 
     def rebuild(self) -> bool:

@@ -103,6 +103,8 @@ class File:
         """
         if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
             raise TypeError(f"File() takes a path, not {type(path).__name__}: {path!r}")
+        if "\0" in os.fspath(path) or not os.fspath(path):
+            raise ValueError(f"File() takes the path of a file; {os.fspath(path)!r} is none")
         self.path = Path(os.path.abspath(os.fspath(path)))
         #: What the file was when a call took it as an argument, or a result handed it on.
         self._seen: tuple[_Stamp, str] | None = None

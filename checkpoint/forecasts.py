@@ -5,12 +5,12 @@ Next: lineage.py
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from checkpoint.durations import Durations
 from checkpoint.engine import Options
 from checkpoint.graph import Instance
 from checkpoint.markup import card, table
@@ -88,7 +88,7 @@ def forecast(instances: Any, options: Mapping[str, Any]) -> Forecast:
         due = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
         loaded = {node for node in graph.roots if states[node] is State.FRESH}
         loaded.update(above for node in due for above in graph.upstream[node] if states[above] is State.FRESH)
-        durations = _Durations(store, found)
+        durations = Durations(store, found)
         seconds = [durations.expected(node) for node in due]
         return Forecast(
             compute={graph.instances[node]: explainer.reason(node) for node in due if states[node] is State.READY},
@@ -113,24 +113,3 @@ def _surveyed(roots: list[Instance], store: Store, options: Options) -> Survey:
 
 def _explainer(store: Store, found: Survey, options: Options) -> Explainer:
     return Explainer(store, found, found.graph.roots if options.is_forced else ())
-
-
-@final
-class _Durations:
-    """How long instances took when they were computed last."""
-
-    def __init__(self, store: Store, found: Survey) -> None:
-        self._store = store
-        self._found = found
-        self._means: dict[str, float | None] = {}
-
-    def expected(self, node: int) -> float | None:
-        """Return the time of a node's newest entry, else the mean of some others of its task, else None."""
-        entries = self._found.entries[node]
-        if entries:
-            return max(entries, key=lambda entry: entry.stored_at).seconds
-        name = self._found.graph.instances[node].task.name
-        if name not in self._means:
-            some = [entry.seconds for _, entry in itertools.islice(self._store.scan(name), 1000)]
-            self._means[name] = sum(some) / len(some) if some else None
-        return self._means[name]

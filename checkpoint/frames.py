@@ -101,10 +101,11 @@ def _stored(store: Store, revisions: Revisions, instance: Any) -> tuple[Entry, A
     """Return the entry that counts, and its value; None if there is none, or it is damaged."""
     name, key = instance.task.name, instance.key
     entries = revisions.candidates(store.lookup(name, [key]).get(key, ()))
-    if not entries:
+    kept = next((entry for entry in entries if not entry.is_collected), None)
+    if kept is None:
         return None
     try:
-        found = load(store, instance.task, row_of_entry(key, entries[0]))
+        found = load(store, instance.task, row_of_entry(key, kept))
     except DamagedEntryError as damage:
         text = f"the stored result of {instance!r} is damaged ({damage.reason}); it was set aside"
         warnings.warn(text, DamagedEntryWarning, stacklevel=4)

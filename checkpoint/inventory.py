@@ -1,7 +1,7 @@
 """Inventory: what a store holds, told by the store alone; no module of the user's is imported, no value read.
 
 A call is told by its key, which is text, and by its entries: one for each code and each upstream that it was computed
-from. What is told of a call is told of its newest entry.
+from. What is told of a call is told of its newest entry. Entries whose values were collected are left out.
 
 Must not know: tasks as objects, graphs, plans; terminals.
 
@@ -104,6 +104,8 @@ def calls(store: Store, task: str) -> Iterator[StoredCall]:
     at = ""
     entries: list[Entry] = []
     for row, entry in store.scan(task):
+        if entry.is_collected:
+            continue
         key = row[: row.rindex("#")]
         if key != at:
             if entries:
@@ -128,7 +130,12 @@ def calls_at(store: Store, wanted: Iterable[tuple[str, str]]) -> list[StoredCall
     for task, key in places:
         by_task.setdefault(task, []).append(key)
     entries = {task: store.lookup(task, named) for task, named in by_task.items()}
-    return [StoredCall(task, key, _ordered(found)) for task, key in places if (found := entries[task].get(key))]
+    found = []
+    for task, key in places:
+        kept = [entry for entry in entries[task].get(key, ()) if not entry.is_collected]
+        if kept:
+            found.append(StoredCall(task, key, _ordered(kept)))
+    return found
 
 
 def _ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -149,6 +156,8 @@ def summary_of(store: Store, task: str) -> TaskSummary:
     seconds, oldest, newest = 0.0, float("inf"), float("-inf")
     last = ""
     for row, entry in store.scan(task):
+        if entry.is_collected:
+            continue
         count += 1
         if (key := row[: row.rindex("#")]) != last:
             calls_count, last = calls_count + 1, key
@@ -219,14 +228,18 @@ class Usage:
 
 def usages(store: Store) -> list[Usage]:
     """Return what each part of a store takes, the largest first. Cost: a `stat` of every file."""
-    folders = {store.directory(task, "").parent.parent: task for task in store.tasks()}
     root = Path(store.url, "checkpoint")
-    parts = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    folders = {store.directory(task, "").parent.parent: task for task in store.tasks()}  # {folder}/files/{row}
     found = []
-    for folder in dict.fromkeys([*folders, *parts]):
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         task = folders.get(folder)
         entries = sum(entry.size for _, entry in store.scan(task)) if task is not None else 0
         found.append(Usage(task, folder.name, entries, _bytes_below(folder / "files"), _bytes_below(folder)))
+    loose = sum(path.stat().st_size for path in root.iterdir() if path.is_file())
+    if loose:
+        found.append(Usage(None, ".", 0, 0, loose))
     return sorted(found, key=lambda usage: usage.total, reverse=True)
 
 

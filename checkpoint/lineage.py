@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
 from checkpoint import keys
+from checkpoint.checks import whole
 from checkpoint.fingerprint import Code
 from checkpoint.origin import origin_of
 from checkpoint.reasons import described, upstream_of
@@ -103,6 +104,7 @@ class Lineage:
         Args:
             depth: how many steps up; what comes up again is told once in full.
         """
+        whole(depth, "depth of describe()", 0)
         lines: list[str] = []
         told: dict[tuple[str, str, str | None], int] = {}
         pending: list[tuple[Lineage, int]] = [(self, 0)]

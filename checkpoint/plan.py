@@ -175,6 +175,15 @@ class Plan:
             default=None,
         )
 
+    def held(self) -> dict[str, int]:
+        """Return each limit that is used up -> how many are ready and wait for it; for the first of several."""
+        found: dict[str, int] = {}
+        for limits, queue in self._ready.items():
+            full = next((limit for limit in limits if self._free[limit] == 0), None)
+            if full is not None and queue:
+                found[full] = found.get(full, 0) + len(queue)
+        return found
+
     def upcoming(self) -> int | None:
         """Return the node that `take` would give first."""
         found = self._first()

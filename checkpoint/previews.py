@@ -30,17 +30,19 @@ def preview(store: Store, task: str, row: str, width: int) -> str:
     Raises:
         StoreError: the store cannot be read.
     """
-    found = store.read(task, row)
-    if found is None:
-        return "<no longer kept>"
-    _, frame, is_mapped = found
     try:
+        found = store.read(task, row)
+        if found is None or found[0].is_collected:
+            return "<no longer kept>"
+        _, frame, is_mapped = found
         name, stream, buffers = codec.parts_of(frame, is_mapped=is_mapped)
     except DamagedEntryError as error:
         return f"<damaged: {error}>"
     try:
         if name == "json":
             value = json.loads(bytes(stream))
+        elif name == "pickle" and not store.settings.allows_pickle:
+            return "<a pickle, which this store doesn't allow>"
         elif name == "pickle":
             with files.in_folder(store.directory(task, row)):
                 value = _Unpickler(io.BytesIO(stream), buffers=buffers).load()

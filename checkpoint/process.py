@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import os
+import shutil
 import signal
 import struct
 import threading
@@ -49,7 +50,7 @@ def initialize(marks: str, environment: Mapping[str, str]) -> None:
     _mark_file = os.open(os.path.join(marks, str(os.getpid())), os.O_WRONLY | os.O_CREAT, 0o600)
     _null_file = open(os.devnull, "w")  # noqa: SIM115  # lives as long as the process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch_parent, name="checkpoint-parent-watch", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(marks,), name="checkpoint-parent-watch", daemon=True).start()
 
 
 def is_orphan() -> bool:
@@ -74,17 +75,17 @@ def mark_idle() -> None:
     mark(0, _NOTHING)
 
 
-def begun_jobs(marks: str) -> set[tuple[int, int]]:
-    """Return (batch, position) of each job that a process had begun and not finished."""
-    begun = set()
+def begun_jobs(marks: str) -> dict[tuple[int, int], str]:
+    """Return (batch, position) of each job that a process had begun and not finished -> "process 123"."""
+    begun = {}
     for name in os.listdir(marks):
         data = Path(marks, name).read_bytes()
         if len(data) == _MARK.size and (found := _MARK.unpack(data))[1] != _NOTHING:
-            begun.add(found)
+            begun[found] = f"process {name}"
     return begun
 
 
-def _watch_parent() -> None:
+def _watch_parent(marks: str) -> None:
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -93,6 +94,7 @@ def _watch_parent() -> None:
         return
     wait([parent.sentinel])
     with _working:  # what runs is finished and committed first
+        shutil.rmtree(marks, ignore_errors=True)  # nobody else is left to do it
         os._exit(1)
 
 

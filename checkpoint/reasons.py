@@ -4,7 +4,7 @@ Reads metadata and the heads of stale entries; evaluates nothing.
 
 Must not know: executors, values, how a run goes on.
 
-Next: origin.py
+Next: room.py
 """
 
 from __future__ import annotations

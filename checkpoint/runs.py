@@ -22,9 +22,12 @@ from checkpoint.executors import ExecutorTraits, check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.markup import card, table
+from checkpoint.observe.leaving import given_path, left_behind
 from checkpoint.observe.progress import Progress, is_interactive
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
+from checkpoint.room import keep_below
 from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.worker import is_inside_runner
 
 __all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
 
@@ -51,6 +54,8 @@ class RunOptions(TypedDict, total=False):
     check_mutation: bool | None
     traits: ExecutorTraits | None
     observers: list[Observer] | None
+    report: str | os.PathLike[str] | None
+    trace: str | os.PathLike[str] | None
 
 
 _KNOWN = frozenset(RunOptions.__annotations__)
@@ -136,13 +141,14 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
     with surroundings(options) as (store, checked), store.using():
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
-        outcome = run.execute()
+        with left_behind(run, report=given_path(options, "report"), trace=given_path(options, "trace")):
+            outcome = run.execute()
         error = _combined(outcome.failures, checked)
         values = None
         if error is None:
             found = {root: run.value_of(root) for root in roots}
             values = with_values(instances, found.__getitem__)
-        return RunReport(
+        report: RunReport[Any] = RunReport(
             outcome.counts,
             outcome.seconds,
             outcome.failures,
@@ -151,6 +157,10 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
             values,
             error,
         )
+    max_size = store.settings.max_size
+    if max_size is not None and report.computed:
+        keep_below(store, max_size, run.rows_of_roots())
+    return report
 
 
 def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
@@ -233,7 +243,7 @@ def _checked(given: Mapping[str, Any]) -> Options:
         raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
     progress = _flag(given, "progress")
     observers = _observers(given.get("observers"))
-    if progress or (progress is None and is_interactive()):
+    if progress or (progress is None and is_interactive() and not is_inside_runner()):
         observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
     return Options(
         executor=executor,

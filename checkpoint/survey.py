@@ -2,7 +2,7 @@
 
 Must not know: executors, values.
 
-Next: reasons.py
+Next: durations.py
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ class Survey(NamedTuple):
     revisions: dict[TaskInfo, Revisions]
     #: What `Store.changes` said before.
     changes: int
+    #: Limit -> how many that count against it may run at once; task name -> the limits it counts against.
+    limits: dict[str, int]
+    limits_of: dict[str, tuple[str, ...]]
 
 
 def survey(
@@ -87,7 +90,7 @@ def survey(
             elif instance.pinned is not None:
                 candidates[node] = (instance.pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
-        return Survey(graph, plan, entries, revisions, changes)
+        return Survey(graph, plan, entries, revisions, changes, capacities.sizes, capacities.by_task)
 
 
 def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:
@@ -121,7 +124,7 @@ class _Capacities:
 
     def __init__(self, graph: Graph, pools: Mapping[str, int], limits: Mapping[str, int]) -> None:
         self.sizes: dict[str, int] = {}
-        self._by_task: dict[str, tuple[str, ...]] = {}
+        self.by_task: dict[str, tuple[str, ...]] = {}
         self._graph = graph
         for task in {instance.task.name: instance.task for instance in graph.instances}.values():
             names = []
@@ -132,7 +135,7 @@ class _Capacities:
             if task.pool is not None:
                 names.append(f"pool {task.pool}")
                 self.sizes[names[-1]] = pools.get(task.pool, 1)
-            self._by_task[task.name] = tuple(names)
+            self.by_task[task.name] = tuple(names)
 
     def limits_of(self, node: int) -> tuple[str, ...]:
-        return self._by_task[self._graph.instances[node].task.name]
+        return self.by_task[self._graph.instances[node].task.name]

@@ -32,6 +32,7 @@ from typing import (
 import xxhash
 
 from checkpoint import codec, keys, wire
+from checkpoint.checks import flag
 from checkpoint.errors import DamagedEntryError, DamagedEntryWarning, NotCachedError, StoreError, name_of
 from checkpoint.fingerprint import Change, Code, Tracker
 from checkpoint.forecasts import Forecast, reason
@@ -218,7 +219,8 @@ class TaskInstance(Instance, Generic[R_co]):
             downstream: discard at once what was computed from it, directly or not (reads every entry's head).
         """
         store = current_store()
-        consumers = below(store, [(self.task.name, self.key)]) if downstream else []
+        is_deep = flag(downstream, "downstream of clear()")
+        consumers = below(store, [(self.task.name, self.key)]) if is_deep else []
         store.clear(self.task.name, self.key, creates=not self.task.is_stored)
         for name, key in consumers:
             store.clear(name, key)
@@ -335,7 +337,7 @@ class Task(Generic[P, R]):
                 made any.
         """
         revisions = Revisions(current_store(), self)
-        return revisions.differences(revisions.others(every=every))
+        return revisions.differences(revisions.others(every=flag(every, "every of changes()")))
 
     def accept(self, *, every: bool = False) -> list[Change]:
         """Declare that the last edit of the code changed no result: what is stored counts as made by the present code.
@@ -349,7 +351,7 @@ class Task(Generic[P, R]):
             what was accepted; empty if all entries count as made by the present code already.
         """
         revisions = Revisions(current_store(), self)
-        accepted = revisions.others(every=every)
+        accepted = revisions.others(every=flag(every, "every of accept()"))
         changes = revisions.differences(accepted)
         for fingerprint in accepted:
             revisions.accept(fingerprint)
@@ -375,8 +377,8 @@ class Task(Generic[P, R]):
         """
         from checkpoint.frames import frame_of
 
-        keys_of = (key for key, _ in itertools.groupby(current_store().scan(self.name), lambda row: key_of(row[0])))
-        return frame_of([TaskInstance(self, key, None) for key in keys_of], names=self._signature.names)
+        kept = (key_of(row) for row, entry in current_store().scan(self.name) if not entry.is_collected)
+        return frame_of([TaskInstance(self, key, None) for key in dict.fromkeys(kept)], names=self._signature.names)
 
     def _repr_html_(self) -> str:
         from checkpoint import texts
@@ -607,14 +609,16 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
             exception; "continue" computes what doesn't depend on failures and raises an ExceptionGroup of all.
         pools: sizes of named resources, `{"gpu": 2}`; 1 for a pool that is not given.
         limits: max_concurrency by task or task name, for this run.
-        progress: show a bar; default only on a terminal and in a notebook.
+        progress: show what it does; default only on a terminal and in a notebook.
         store: folder or URL of another store than the current one.
         on_change: "warn", "rerun" or "ignore", for this run.
         force: compute the given instances although they have fresh results; what is above them is computed if missing.
         check_mutation: fail runners that change the values they are given; default $CP_CHECK_MUTATION. Encodes each
             value twice, so it is for tests.
         traits: `ExecutorTraits` of an executor of yours.
-        observers: more consumers of the run's events.
+        observers: more consumers of the run's events; `checkpoint.observe` has some.
+        report: file for a page on the run.
+        trace: file for a trace of it, for Perfetto.
 
     Raises:
         the exception of the first task that failed, with a note that names the instance.

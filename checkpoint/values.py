@@ -50,6 +50,8 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
                 value, digest = codec.decode(frame, **options)
         else:
             value, digest = codec.decode(frame, **options)
+        if digest != entry.digest:
+            raise DamagedEntryError("it is the value of another entry")
     except DamagedEntryError:
         store.quarantine(task.name, row)
         raise

@@ -121,6 +121,8 @@ class Report(NamedTuple):
     failure: Failure | None = None
     #: (task name, key, reason or "") of each missing input; the unknown task's token for UNKNOWN.
     lacking: tuple[tuple[str, str, str], ...] = ()
+    #: When the runner began, in seconds since 1970 by the clock of its host; 0 if it didn't.
+    began: float = 0.0
 
 
 class Job(NamedTuple):
@@ -406,6 +408,7 @@ class _Batch:
 
     def keep(self, position: int, runner: Runner, inputs: _Inputs, value: Any, seconds: float) -> None:
         """Encode a result and give it to the store."""
+        began = time.time() - seconds
         instance = self.jobs[position].instance
         task, epoch = instance.task, self._epochs[instance]
         upstream = runner.upstream()
@@ -426,7 +429,7 @@ class _Batch:
             self._claimed = None
         edition = row[len(instance.key) + 1 :]
         self._reports[position] = Report(
-            Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place, edition
+            Kind.COMPUTED, generation, frame.digest, seconds, frame.size, self._place, edition, began=began
         )
 
     def fail(self, position: int, error: BaseException, seconds: float = 0.0) -> None:
@@ -437,7 +440,8 @@ class _Batch:
         elif isinstance(error, TaskTimeoutError):
             kind = Kind.TIMED_OUT
         failure = Failure.of(error, is_local=self._is_local)
-        self._reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure)
+        began = time.time() - seconds
+        self._reports[position] = Report(kind, seconds=seconds, place=self._place, failure=failure, began=began)
 
     def finished(self) -> list[Report]:
         """Return all reports, with results committed unless a store was given that gathers on.

@@ -13,6 +13,8 @@ import pytest
 
 from checkpoint import (
     CheckpointError,
+    ExecutorTraits,
+    File,
     NotCachedError,
     UnkeyableError,
     memo,
@@ -274,6 +276,16 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "open_store of None": (lambda: open_store(None), TypeError, ["store", "None"]),  # type: ignore[arg-type]
     "open_store of an unknown kind": (lambda: open_store("s3x://b"), ValueError, ["s3x"]),
     # the rest
+    "clear with a word": (lambda: double(1).clear(downstream="no"), TypeError, ["downstream", "'no'"]),  # type: ignore[arg-type]
+    "changes with 1": (lambda: double.changes(every=1), TypeError, ["every", "changes()", "1"]),  # type: ignore[arg-type]
+    "accept with None": (lambda: double.accept(every=None), TypeError, ["every", "accept()", "None"]),  # type: ignore[arg-type]
+    "traits with 0 workers": (lambda: ExecutorTraits(workers=0), ValueError, ["workers", "at least 1", "0"]),
+    "traits with text": (lambda: ExecutorTraits(workers="2"), TypeError, ["workers", "'2'"]),  # type: ignore[arg-type]
+    "traits with a number": (lambda: ExecutorTraits(is_local=1), TypeError, ["is_local", "1"]),  # type: ignore[arg-type]
+    "traits without a function": (lambda: ExecutorTraits(submit=3), TypeError, ["submit", "function", "3"]),  # type: ignore[arg-type]
+    "a file without a name": (lambda: File(""), ValueError, ["File()", "''"]),
+    "a file with NUL": (lambda: File("a\0b"), ValueError, ["File()", r"a\x00b"]),
+    "a file that is none": (lambda: File(3), TypeError, ["File()", "int"]),  # type: ignore[arg-type]
     "task_directory outside": (task_directory, RuntimeError, ["task_directory()", "instance.directory"]),
     "a result that isn't there": (lambda: double(123).result(), NotCachedError, ["double(n=123", ".run()"]),
     "an instance that is looped over": (lambda: list(double(1)), TypeError, ["not iterable"]),  # type: ignore[call-overload]

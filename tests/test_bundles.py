@@ -124,6 +124,32 @@ def test_upstream_that_is_another_one_now_is_left_out(tmp_path: Path) -> None:
     assert 1 == export_bundle(current_store(), [call], tmp_path / "a.zip")
 
 
+def test_a_collected_value_travels_as_its_digest(tmp_path: Path) -> None:
+    """What was computed from it is fresh where both are imported; the value comes with a file that has it."""
+    instance = total([square(1), square(2)])
+    instance.run(executor="serial")
+    full = exported(tmp_path / "full.zip", square, total)
+    checkpoint.collect(tasks=[square.name], apply=True)
+    assert ([], 1) == (stored(square), len(stored(total)))
+    path = exported(tmp_path / "a.zip", total)
+    other = store_at(tmp_path / "other")
+    assert 3 == sum(import_bundle(other, path).added.values())
+    assert (0, 5) == (len(instance.plan(store=other).compute), instance.run(store=other))
+    assert [] == list(calls(other, square.name))
+    assert Imported({square.name: 2}, 1) == import_bundle(other, full)
+    assert 2 == len(list(calls(other, square.name)))
+
+
+def test_a_signed_store_signs_what_it_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing is a choice of who has the key."""
+    square(3).run(executor="serial")
+    path = exported(tmp_path / "a.zip", square)
+    monkeypatch.setenv("CP_CACHE_KEY", "secret of at least some length")
+    other = store_at(tmp_path / "other")
+    import_bundle(other, path)
+    assert (0, 9) == (len(square(3).plan(store=other).compute), square(3).run(store=other))
+
+
 def _shortened(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 

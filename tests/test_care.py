@@ -37,9 +37,9 @@ from checkpoint import (
     task_directory,
     verify,
 )
-from checkpoint.care.order import Value, in_order
 from checkpoint.journal import journal_at
-from checkpoint.store import usage
+from checkpoint.room import Value, in_order
+from checkpoint.store import current_store, usage
 from checkpoint.store.usage import alone
 
 LARGE = 100_000
@@ -164,7 +164,7 @@ def test_changed_metadata_are_found(store: Path, offset: int) -> None:
 def test_a_database_that_cannot_be_read_is_found(store: Path) -> None:
     """A folder whose database is none is damage; the others are still looked at. [T7]"""
     run([square(1), chain(0)], executor="serial")
-    checkpoint.store.current_store().close()
+    current_store().close()
     for ending in ("", "-wal", "-shm"):
         Path(f"{folder_of(store, square)}/cache.db{ending}").unlink(missing_ok=True)
     (folder_of(store, square) / "cache.db").write_bytes(b"no database" * 1000)
@@ -519,11 +519,11 @@ def test_a_clear_counts_for_collected_values() -> None:
 def test_space_is_given_back(store: Path) -> None:
     """Small values go from the database, which then is smaller; the sizes told are those that there were. [T7]"""
     run([block(n % 256, 20_000 + n) for n in range(100)], executor="serial")
-    checkpoint.store.current_store().close()
+    current_store().close()
     before = (folder_of(store, block) / "cache.db").stat().st_size
     found = collect(max_size=1_000_000, apply=True)
     assert (True, True) == (found.size_after <= 1_000_000 < found.size_before, found.freed > 1_000_000)
-    checkpoint.store.current_store().close()
+    current_store().close()
     assert before - (folder_of(store, block) / "cache.db").stat().st_size > 800_000
 
 
@@ -559,6 +559,32 @@ def test_a_cap_takes_no_more_than_it_must() -> None:
     assert 1 == len(collect(max_size=LARGE + 5_000).values)
     assert {B1, B2} == whats(collect(max_size=5_000, apply=True))
     assert [] == computed(graph())
+
+
+@pytest.mark.parametrize("how", ["given", "environment"])
+def test_a_store_with_a_cap_stays_below_it(store: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """After a run values go until the rest fits; what was asked for stays, and nothing is computed twice. [T7]"""
+    if how == "environment":
+        monkeypatch.setenv("CP_CACHE_SIZE", "0.15 MB")
+    with open_store(store, max_size=150_000 if how == "given" else None):
+        graph().run(executor="serial")
+        assert [1, 3] == [sum(block(n, LARGE).is_cached() for n in (1, 2)), len(list(length.entries())) + 1]
+        assert [] == computed(graph())
+        for n in (3, 4):
+            block(n, LARGE).run(executor="serial")
+            assert [n] == [each.arguments["n"] for each in block.entries()]
+        run([block(n, LARGE) for n in range(5, 9)], executor="serial")  # all of them are asked for
+        assert [5, 6, 7, 8] == sorted(each.arguments["n"] for each in block.entries())
+
+
+def test_a_cap_takes_nothing_from_a_run_beside(store: Path) -> None:
+    """While the store is in use nothing goes; the next run that ends alone makes room. [T7]"""
+    with open_store(store, max_size=10_000):
+        with current_store().using(creates=True):
+            graph().run(executor="serial")
+        assert 2 == len(list(block.entries()))
+        square(1).run(executor="serial")
+        assert 0 == len(list(block.entries()))
 
 
 # --- with others -----------------------------------------------------------------------------------------
@@ -657,6 +683,17 @@ def test_a_run_waits_for_a_collector_and_not_for_ever(store: Path, monkeypatch: 
     assert 1 == square(1).run(executor="serial")
 
 
+def test_a_store_is_in_use_from_its_first_run_on(started: Callable[..., subprocess.Popen[str]]) -> None:
+    """A run that makes the store holds it as any other does. [T7]"""
+    process = started(RUNNING, "serial")
+    assert process.stdout is not None
+    assert "running\n" == process.stdout.readline()
+    with pytest.raises(StoreError, match="a run is using it"):
+        collect(apply=True)
+    process.communicate("\n")
+    assert collect(apply=True).is_applied
+
+
 KILLED = """
     from checkpoint import collect
     from programs import chain
@@ -706,4 +743,4 @@ def test_collecting_never_changes_a_value(tmp_path: Path, steps: list[tuple[str,
             assert () == verify().damage
         before = total([square(1), square(2)]).run(executor="serial")
         assert (20, 5) == (choose(6, 3).run(executor="serial"), before)
-        checkpoint.store.current_store().close()
+        current_store().close()

@@ -16,6 +16,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from programs import choose, square, total
 from projects import write
 
@@ -390,6 +392,63 @@ def test_a_bad_store_is_a_usage_error(store: str) -> None:
     result = ask("plan", "programs:square(1)", "--store", store)
     assert result.exit_code == 2
     assert "Invalid value for '--store': " in result.stderr
+
+
+WORDS = [
+    *(
+        "train",
+        "train.py",
+        "fit",
+        "fit(1)",
+        "[fit(1)]",
+        "nowhere",
+        "..",
+        "/",
+        "",
+        " ",
+        ":",
+        "(",
+        "1",
+        "~",
+        "\0",
+        "\ud800",
+    ),
+    *("file://", "s3x://b", "2026-11-01", "9999-12-31", "a=1", "=", "--", "-", "9" * 25),
+]
+arguments = st.one_of(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=4).map("".join),
+    st.lists(st.sampled_from(WORDS), min_size=2, max_size=2).map(":".join),
+    st.text(max_size=12),
+)
+
+
+#: Commands that write files where one says, or run what is named.
+WRITING = ("export", "graph", "run")
+
+
+def options_of(command: click.Command) -> list[str]:
+    """Return the long names of a command's options."""
+    return [name for option in command.params for name in option.opts if name.startswith("--")]
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_written_is_done_or_refused_in_words(data: st.DataObject, project: Path) -> None:
+    """Any path, URL, target, number or date that a command is given ends in 0, 1 or 2, and never in a traceback."""
+    known = [(words, command) for words, command in commands() if not isinstance(command, click.Group)]
+    words, command = data.draw(st.sampled_from([each for each in known if each[0].split()[1] not in WRITING]))
+    given = data.draw(st.lists(arguments, max_size=2))
+    for option in data.draw(st.lists(st.sampled_from(["--help", *options_of(command)]), max_size=2)):
+        given += [option, data.draw(arguments)]
+    written = [*words.split()[1:], *given]
+    result = ask(*written, answer="n\n")
+    assert result.exception is None or isinstance(result.exception, SystemExit), (written, result.exception)
+    assert result.exit_code in (0, 1, 2), written
+    outside = {str(path) for path in project.iterdir()} - {str(project / name) for name in NAMES}
+    assert outside == set(), written
+
+
+NAMES = ["train.py", "shapes.py", "faulty.py", "cache", "__pycache__", "home"]
 
 
 def test_the_store_option_holds_for_one_command(store: Path, tmp_path: Path) -> None:

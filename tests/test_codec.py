@@ -9,20 +9,25 @@ import datetime
 import enum
 import mmap
 import pickle
+import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xxhash
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoint import DamagedEntryError, UnstorableError, codec
-from checkpoint.codec import Frame, check_codec, decode, encode, read_head
+from checkpoint.codec import Frame, check_codec, decode, encode, read_head, verify
 from checkpoint.store import Entry, Epoch, Write, store_at
 
 ROOT = Path(codec.__file__).parent.parent
@@ -409,6 +414,56 @@ def test_any_bytes_are_refused(data: bytes) -> None:
     """Bytes that were never a frame are refused, whatever they are."""
     with pytest.raises(DamagedEntryError):
         decode(data)
+
+
+def forged(flags: int, head: bytes, table: bytes, rest: bytes) -> bytes:
+    """Return bytes whose digests fit, whatever they hold."""
+    body = table + rest
+    if flags & 1:
+        body = zstandard.ZstdCompressor().compress(body)
+    fields = (b"\x93CKP", 1, flags, len(head), len(body))
+    lead = xxhash.xxh3_128_digest(table + rest)
+    header = struct.pack("<4sBBxxIQ16s16s", *fields, lead, bytes(16))
+    header += xxhash.xxh3_64_digest(header + head)
+    return header + head + bytes(-(len(header) + len(head)) % 64) + body
+
+
+numbers = st.one_of(st.integers(0, 9), st.sampled_from([2**16, 2**31, 2**32 - 1]), st.integers(0, 2**32 - 1))
+tables = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda name, count, size: struct.pack(f"<B{len(name)}sIQ", len(name), name, count, size),
+        st.sampled_from([b"json", b"own", b"\xff", b""]),
+        numbers,
+        numbers,
+    ),
+)
+heads = st.one_of(st.binary(max_size=40), st.sampled_from([b"[" * 5000, b'{"a":', zlib.compress(b"[")]))
+
+
+@given(st.sampled_from([0, 1, 2, 255]), heads, tables, st.binary(max_size=100))
+def test_a_forged_frame_is_read_or_refused(flags: int, head: bytes, table: bytes, rest: bytes) -> None:
+    """Even where all digests fit, what cannot be read is a DamagedEntryError and nothing else."""
+    frame = forged(flags, head, table, rest)
+    for use in (decode, read_head, verify):
+        with contextlib.suppress(DamagedEntryError):
+            use(frame)
+
+
+def test_a_damaged_frame_costs_no_memory() -> None:
+    """However its sizes are changed, refusing a frame takes little more memory than it has bytes."""
+    frame = bytes_of(encode("x" * 50_000, "f()", level=3, head={"upstream": []}))
+    tracemalloc.start()
+    try:
+        for position in range(len(frame)):
+            for change in (1, 16, 128, 255):
+                changed = bytearray(frame)
+                changed[position] ^= change
+                decodes_to(bytes(changed), "x" * 50_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 def test_a_changed_array_is_refused() -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kill_loop import KINDS, PACKINGS, SHAPES, play, processes_of_group, until
 
 import checkpoint
 
@@ -59,90 +58,35 @@ def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
     raise AssertionError(f"the program ended without printing {line!r}: {process.communicate()[1]}")
 
 
-def processes_of_group(group: int) -> list[int]:
-    """Return the live processes of a process group."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, parent_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-        except (OSError, ValueError):
-            continue
-        if int(parent_group) == group and state != "Z":
-            found.append(int(folder.name))
-    return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something holds; fail if it never does."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        os.sched_yield()
-
-
 # --- killed ----------------------------------------------------------------------------------------------
 
-GRIND = """
-    import hashlib, sys
-    from checkpoint import memo, requires, run_report, task
-
-    @memo(compress=True)
-    def block(i, size):
-        return hashlib.sha256(str(i).encode()).digest() * size
-
-    @task
-    def digest(i):
-        @requires([block(i, 40), block(i + 1, 2000)])
-        def run_task(blocks):
-            return hashlib.sha256(b"".join(blocks)).hexdigest()
-        return run_task
-
-    @task
-    def everything(n):
-        @requires([digest(i) for i in range(n)])
-        def run_task(parts):
-            return hashlib.sha256("".join(parts).encode()).hexdigest()
-        return run_task
-
-    if __name__ == "__main__":
-        print("started", flush=True)
-        report = run_report(everything(150), executor=sys.argv[1], max_workers=2)
-        print(report.value, report.computed, report.hit)
-"""
+STRESS = pytest.mark.stress
+SHORT = [(kind, "small", packing, 2) for kind, packing in zip(KINDS, [*PACKINGS, "packed"], strict=True)]
+LONG = [
+    pytest.param(kind, shape, packing, 9 if shape == "large" else 36, marks=STRESS)
+    for kind in KINDS
+    for shape in SHAPES
+    for packing in PACKINGS
+]
 
 
-def empty(store: Path) -> None:
-    """Remove all results."""
-    shutil.rmtree(store / "checkpoint")
-
-
-@pytest.mark.parametrize("rounds", [6, pytest.param(150, marks=pytest.mark.stress)])
-@pytest.mark.parametrize("kind", ["serial", "threads", "processes"])
+@pytest.mark.parametrize(("kind", "shape", "packing", "rounds"), [*SHORT, *LONG])
 def test_a_killed_run_continues_and_gives_the_same_result(
-    kind: str, rounds: int, start: Callable[..., subprocess.Popen[str]], store: Path
+    kind: str, shape: str, packing: str, rounds: int, tmp_path: Path
 ) -> None:
-    """After SIGKILL at random moments a rerun gives an undisturbed run's value and computes only the rest. [44]"""
-    undisturbed = finish(start(GRIND, kind)).split()
-    assert undisturbed[2:] == ["451", "0"]
-    dice = random.Random(kind)
-    for number in range(rounds):
-        if number % 6 == 0:
-            empty(store)
-        process = start(GRIND, kind)
-        wait_for_line(process, "started")
-        try:
-            process.wait(timeout=dice.uniform(0.0, 0.5))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    last = finish(start(GRIND, kind)).split()
-    assert undisturbed[1] == last[1]
-    assert int(last[2]) + int(last[3]) == 451
-    assert finish(start(GRIND, kind)).split()[2:] == ["0", "451"]
+    """Whatever is killed at random moments, what is left is whole, and only what was running is computed again. [44]"""
+    seed = os.environ.get("KILL_SEED", random.randrange(10**6))
+    counts = play(tmp_path / "loop", kind, shape, packing, seed, rounds)
+    print(f"{kind}, {shape}, {packing}, seed {seed}: {dict(counts)}")
+    assert rounds == counts["rounds"]
 
 
-def test_workers_end_when_their_parent_is_killed(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    """After the death of the parent alone, its workers finish and keep what they run, then end: no orphans."""
+def test_workers_end_when_their_parent_is_killed(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the death of the parent alone, its workers finish and keep what they run, then end, and leave no file."""
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     process = start(
         """
         import os, time
@@ -166,6 +110,7 @@ def test_workers_end_when_their_parent_is_killed(start: Callable[..., subprocess
     until(lambda: not processes_of_group(process.pid))
     process.communicate()
     assert not (tmp_path / "running-d").exists()
+    assert [] == list((tmp_path / "tmp").iterdir())
     check = """
         from program import wait_for
         print([wait_for(name).is_cached() for name in "abcd"])

@@ -86,6 +86,14 @@ def test_instances_as_a_frame() -> None:
     assert not square(9).is_cached()
 
 
+def test_a_collected_value_has_no_row() -> None:
+    """As there is no result in the store; asked for by name it has a row without one."""
+    run([square(1), square(2)], executor="serial")
+    checkpoint.collect(tasks=[square.name], keep=[square(1)], apply=True)
+    assert [1] == list(square.to_frame()["x"])
+    assert [1.0, True] == [to_frame([square(1), square(2)])["value"][0], pandas.isna(to_frame([square(2)])["value"][0])]
+
+
 def test_what_is_no_instance_has_no_frame() -> None:
     """The error says so."""
     with pytest.raises(TypeError, match=r"to_frame\(\) takes task instances"):

@@ -12,6 +12,7 @@ import pytest
 from programs import square
 from projects import write
 
+import checkpoint
 from checkpoint import File, memo, task_directory
 from checkpoint.inventory import calls
 from checkpoint.previews import preview
@@ -181,6 +182,14 @@ def test_a_text_is_cut_to_the_width() -> None:
     """What is long ends in dots."""
     square(10**100).run(executor="serial")
     assert (40, "...") == (len(shown(square, 40)), shown(square, 40)[18:21])
+
+
+def test_a_pickle_is_not_read_where_none_is_allowed(store: Path) -> None:
+    """JSON is."""
+    square(3).run(executor="serial")
+    as_json(3).run(executor="serial")
+    with checkpoint.open_store(store, allow_pickle=False):
+        assert ("<a pickle, which this store doesn't allow>", "[3]") == (shown(square), shown(as_json))
 
 
 def test_what_is_gone_is_told() -> None:

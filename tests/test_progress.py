@@ -13,8 +13,10 @@ from programs import fail, square, total
 from rich.console import Console
 
 from checkpoint import memo, run, run_report
-from checkpoint.events import Event, EventKind
+from checkpoint.events import Event, EventKind, RunBegun
+from checkpoint.observe.picture import draw
 from checkpoint.observe.progress import Progress, is_interactive
+from checkpoint.observe.standing import Standing
 
 
 def shown(**options: object) -> str:
@@ -28,12 +30,12 @@ def shown(**options: object) -> str:
 
 
 def test_each_task_has_a_line_with_its_counts() -> None:
-    """Computed, hit, failed and skipped instances are counted apart, with rate."""
+    """Computed, hit, failed and skipped instances are counted apart, with the mean time."""
     lines = {line.split()[0]: " ".join(line.split()) for line in shown().splitlines() if line.strip()}
     assert "5/5 4 computed 1 hit" in lines["programs.square"]
     assert "1/1 1 failed" in lines["programs.fail"]
     assert "2/2 1 computed 1 skipped" in lines["programs.total"]
-    assert "/s" in lines["programs.square"]
+    assert " each" in lines["programs.square"]
 
 
 @pytest.mark.parametrize("kind", ["fork", "forkserver"])
@@ -49,21 +51,21 @@ def test_nothing_is_running_at_the_end(kind: str) -> None:
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         run([local(i) for i in range(9)], executor=pool, observers=[Progress(console)])
     assert isinstance(console.file, io.StringIO)
-    assert "9/9" in console.file.getvalue()
-    assert " running" not in console.file.getvalue()
+    lines = [line for line in console.file.getvalue().splitlines() if not line.startswith("checkpoint: ")]
+    assert "9/9" in lines[-1]
+    assert " running" not in lines[-1]
 
 
 def test_what_waits_for_another_run_is_told_apart() -> None:
     """An instance that another run computes is neither running nor settled, and a hit once it was found. [T3]"""
     console = Console(file=io.StringIO(), width=100)
-    progress = Progress(console)
     instance = square(1)
-    progress.begin({instance.task.name: 1})
+    standing = Standing(RunBegun([instance], [()], {}, {}, lambda node: None, 0.0))
     pictures = []
     for kind in (EventKind.STARTED, EventKind.PARKED, EventKind.STARTED, EventKind.FOUND):
-        progress.notify(Event(kind, instance, 0.0))
+        standing.notify(Event(kind, instance, 0.0, node=0))
         with console.capture() as capture:
-            console.print(progress._table())
+            console.print(draw(standing, 100, 20))
         pictures.append(" ".join(capture.get().split()))
     assert ["1 running" in picture for picture in pictures] == [True, False, True, False]
     assert ["1 waiting for another run" in picture for picture in pictures] == [False, True, False, False]

@@ -36,7 +36,7 @@ from checkpoint import (
     run_report,
     task,
 )
-from checkpoint.events import Event, EventKind
+from checkpoint.events import Event, EventKind, RunBegun, RunEnded, Tick
 from checkpoint.store import store_at
 
 KINDS = ["serial", "threads", "processes", "async", "user threads", "fork", "forkserver", "spawn", "loky"]
@@ -411,16 +411,16 @@ class Recorder:
         self.events: list[Event] = []
         self.is_over = False
 
-    def begin(self, counts: Any) -> None:
-        self.counts = dict(counts)
+    def begin(self, run: RunBegun) -> None:
+        self.counts = dict(run.counts)
 
     def notify(self, event: Event) -> None:
         self.events.append(event)
 
-    def tick(self) -> None:
+    def tick(self, tick: Tick) -> None:
         assert not self.is_over
 
-    def end(self) -> None:
+    def end(self, ended: RunEnded) -> None:
         self.is_over = True
 
 

@@ -296,6 +296,8 @@ def test_a_flow_that_pickles_is_refused(store: Path, tmp_path: Path) -> None:
         ("allow_pickle", 0, TypeError),
         ("allow_pickle", "no", TypeError),
         ("durability", "always", ValueError),
+        ("max_size", -1, ValueError),
+        ("max_size", "10GB", TypeError),
         ("durability", True, TypeError),
     ],
 )
@@ -317,7 +319,7 @@ def test_a_variable_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, nam
 
 def test_settings_go_with_a_folder(store: Path) -> None:
     """An open store has its settings already."""
-    with pytest.raises(TypeError, match="goes with a folder"):
+    with pytest.raises(TypeError, match="go with a folder"):
         open_store(store_at(store), allow_pickle=False)
 
 

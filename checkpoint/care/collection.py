@@ -14,16 +14,16 @@ import fnmatch
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-from checkpoint.care.order import Value, in_order
 from checkpoint.care.verification import folder_store
 from checkpoint.errors import name_of
 from checkpoint.graph import TaskInfo
-from checkpoint.reasons import described, upstream_of
+from checkpoint.reasons import described
 from checkpoint.revisions import Revisions
+from checkpoint.room import Held, beyond, held_of, release
 from checkpoint.runs import roots_of
 from checkpoint.store import Entry, Store
 from checkpoint.store.disk import DiskStore
@@ -68,14 +68,6 @@ class Collection:
         return sum(each.size for each in (*self.values, *self.leftovers))
 
 
-class _Held(NamedTuple):
-    task: str
-    row: str
-    entry: Entry
-    #: Bytes of the value and of the files that belong to it.
-    size: int
-
-
 def collect(
     store: str | os.PathLike[str] | Store | None = None,
     *,
@@ -100,7 +92,7 @@ def collect(
         superseded: tasks; only those values of them that other code than the present one made, where the call has a
             result of the present code, or else a newer one.
         keep: instances, in any nesting of lists, tuples and dicts; only values that a run of these would not look at.
-        max_size: only so many, in the order that `care/order.py` tells, that at most so many bytes stay.
+        max_size: only so many, in the order that `room.py` tells, that at most so many bytes stay.
         unsigned: entries that are not signed with `$CP_CACHE_KEY` go with the leftovers, whole.
         apply: remove it.
 
@@ -189,7 +181,7 @@ class _Collector:
         self._is_unsigned_removed = is_unsigned_removed
         self._kept: set[_At] | None = None
         self._now = time.time()
-        self._going: list[_Held] = []
+        self._going: list[Held] = []
 
     def keep(self, instances: Any) -> None:
         """Note what a run of instances would look at: what serves, and where nothing does, all there is of the key."""
@@ -204,7 +196,7 @@ class _Collector:
 
     def found(self, *, is_applied: bool) -> Collection:
         tasks, _ = self._inventory.tasks()
-        held = [each for task in tasks for each in self._held(task)]
+        held = [each for task in tasks for each in held_of(self._store, self._inventory, task)]
         chosen = self._going = self._chosen(held)
         leftovers = [each for task in tasks for each in self._leftovers(task)]
         leftovers += [Collected(path, size) for path, size in self._journal_leftovers().items()]
@@ -212,17 +204,7 @@ class _Collector:
         values = [_collected(each) for each in chosen]
         return Collection(tuple(values), tuple(leftovers), size, size - going, is_applied)
 
-    def _held(self, task: str) -> list[_Held]:
-        directories = self._inventory.directories(task)
-        return [
-            _Held(
-                task, item.row, item.entry, item.size + directories.get(str(self._store.directory(task, item.row)), 0)
-            )
-            for item in self._inventory.items(task)
-            if item.entry is not None and item.is_signed
-        ]
-
-    def _chosen(self, held: Sequence[_Held]) -> list[_Held]:
+    def _chosen(self, held: Sequence[Held]) -> list[Held]:
         conditions = self._conditions
         if self._kept is None and all(condition is None for condition in conditions):
             return []
@@ -230,9 +212,9 @@ class _Collector:
         if conditions.superseded is not None:
             old = set(self._superseded(conditions.superseded))
             found = [each for each in found if (each.task, each.row) in old]
-        return found if conditions.max_size is None else self._beyond(conditions.max_size, held, found)
+        return found if conditions.max_size is None else beyond(self._store, conditions.max_size, held, found)
 
-    def _is_meant(self, each: _Held) -> bool:
+    def _is_meant(self, each: Held) -> bool:
         patterns, older_than, larger_than, _, _ = self._conditions
         return (
             (patterns is None or any(fnmatch.fnmatchcase(each.task, pattern) for pattern in patterns))
@@ -252,30 +234,6 @@ class _Collector:
                 present = [row for row, entry in rows if revisions.is_present(entry.fingerprint)]
                 stays = present or [max(rows, key=lambda found: found[1].stored_at)[0]]
                 yield from ((task.name, row) for row, _ in rows if row not in stays)
-
-    def _beyond(self, max_size: float, held: Sequence[_Held], free: Sequence[_Held]) -> list[_Held]:
-        """Return which go so that what stays has a size."""
-        numbers = {(each.task, each.row): number for number, each in enumerate(held)}
-        may_go = {(each.task, each.row) for each in free}
-        size = sum(each.size for each in held if not each.entry.is_collected)
-        if size <= max_size:
-            return []
-        values = [
-            Value(each.size, each.entry.seconds, self._above(each, numbers), each.entry.is_collected,
-                  (each.task, each.row) in may_go)
-            for each in held
-        ]  # fmt: skip
-        found: list[_Held] = []
-        for number in in_order(values):
-            if size <= max_size:
-                break
-            found.append(held[number])
-            size -= held[number].size
-        return found
-
-    def _above(self, each: _Held, numbers: Mapping[_At, int]) -> list[int]:
-        above = upstream_of(self._store, each.task, each.row)
-        return [numbers[task, row] for task, row, _ in above if (task, row) in numbers]
 
     # --- leftovers ---
 
@@ -303,19 +261,16 @@ class _Collector:
 
         collection = self.found(is_applied=True)
         tasks, _ = self._inventory.tasks()
-        by_task: dict[str, list[tuple[str, Entry]]] = {}
-        for each in self._going:
-            by_task.setdefault(each.task, []).append((each.row, each.entry))
+        release(self._inventory, self._going)
         for task in tasks:
             self._inventory.remove(task, [*self._inventory.aside(task), *self._unsigned(task)])
-            self._inventory.release(task, by_task.get(task, []))
             self._inventory.remove_files(task, list(self._inventory.orphans(task)))
             self._inventory.shrink(task)
         journal_at(self._store).tidy()
         return collection
 
 
-def _collected(each: _Held) -> Collected:
+def _collected(each: Held) -> Collected:
     entry = each.entry
     return Collected(described(each.task, key_of(each.row)), each.size, entry.seconds, entry.stored_at)
 

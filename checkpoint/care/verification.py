@@ -1,6 +1,6 @@
 """Verification: every digest and every reference of a store, read and compared. Changes nothing.
 
-Next: care/order.py
+Next: care/collection.py
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _PLACES = {
     "why": Place("checkpoint.cli.tasks", "show_reasons", "Show why running TARGET would compute it, or not."),
     "lineage": Place("checkpoint.cli.tasks", "show_lineage", "Show where the stored results of TARGET come from."),
     "graph": Place("checkpoint.cli.graphs", "draw_graph", "Draw what requires what."),
+    "report": Place("checkpoint.cli.report", "show_report", "Write a page on the last run, or on an earlier one."),
     "accept": Place("checkpoint.cli.tasks", "accept", "Declare that an edit of the code of TASKS changed no result."),
     "clear": Place("checkpoint.cli.removing", "clear", "Discard results: of one call, of some, of a whole task."),
     "verify": Place("checkpoint.cli.care", "verify", "Read every byte of the store and look up every reference."),
@@ -63,5 +64,6 @@ def main() -> None:
       checkpoint ls train.fit fold=3
       checkpoint why 'train:fit(fold=3)'
       checkpoint plan 'study/train.py:[fit(n) for n in range(5)]'
+      checkpoint report
       checkpoint flows list
     """

@@ -19,6 +19,7 @@ from checkpoint import verify as verify_store
 from checkpoint.cli.options import store_option
 from checkpoint.cli.records import amount, columns, moment, size
 from checkpoint.errors import CheckpointError
+from checkpoint.store.settings import size_of
 from checkpoint.targets import instances_at, problems_told, tasks_at
 
 __all__ = ["gc", "verify"]
@@ -26,28 +27,26 @@ __all__ = ["gc", "verify"]
 #: How many lines `gc` shows of each kind unless it is told to show all.
 _SHOWN = 20
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
-_PREFIXES = ("", "k", "m", "g", "t")
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def _measured(text: str, units: dict[str, int], example: str) -> float:
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]+)", text.strip())
-    if found is None or found[2].lower() not in units:
-        raise click.BadParameter(f"{text!r} cannot be read; give it as {example}")
-    return float(found[1]) * units[found[2].lower()]
-
-
 def _seconds_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """Return a time such as 30d in seconds."""
-    return None if text is None else _measured(text, _SECONDS, "90s, 30min, 12h, 30d or 8w")
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]+)", text.strip())
+    if found is None or found[2] not in _SECONDS:
+        raise click.BadParameter(f"{text!r} cannot be read; give it as 90s, 30min, 12h, 30d or 8w")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return a size such as 10GB or 10GiB in bytes."""
-    units = {f"{prefix}b": 1000**power for power, prefix in enumerate(_PREFIXES)}
-    units |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(_PREFIXES) if prefix}
-    return None if text is None else int(_measured(text, units, "500MB or 10GiB"))
+    try:
+        return None if text is None else size_of(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command("verify")

@@ -4,7 +4,7 @@ Values are read only by `--values` and `verify`. Nothing is removed before it wa
 
 Must not know: what any kind of flow does; that is asked of its own `run`.
 
-Next: cli/__init__.py
+Next: cli/report.py
 """
 
 from __future__ import annotations

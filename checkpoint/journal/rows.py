@@ -78,9 +78,14 @@ def select_runs(sql: sqlite3.Connection, flow: str | None) -> list[Run]:
     return [_run_of(row) for row in sql.execute(f"{_RUN}{where} ORDER BY run.number", values)]
 
 
+#: What SQLite can count to.
+_LARGEST_ID = 2**63 - 1
+
+
 def find_snapshot(sql: sqlite3.Connection, snapshot: int) -> Snapshot:
     """Return a snapshot by its id."""
-    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (snapshot,)).fetchall()
+    is_possible = 0 <= snapshot <= _LARGEST_ID
+    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (snapshot,)).fetchall() if is_possible else []
     if not rows:
         raise UnknownSnapshotError(f"snapshot {snapshot}", "look at the snapshots that the journal lists")
     return _snapshot_of(rows[0])

@@ -94,6 +94,9 @@ class open_store:  # used like the function `open`
         durability: "process": a commit outlives the death of every process; "power": a power failure, too, which
             costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process". Commits to a shared
             folder or a bucket always outlive both.
+        max_size: after a run that has computed something, values go until at most so many bytes of them stay, but
+            none that the run was asked for; none goes while another run uses the store. None is as
+            `$CP_CACHE_SIZE` says, else any size. Nothing goes from a store that machines share.
         storage_options: what fsspec is told beside the address of a bucket, such as credentials. They stay in this
             process; others take theirs from their environment.
 
@@ -111,17 +114,18 @@ class open_store:  # used like the function `open`
         *,
         allow_pickle: bool | None = None,
         durability: Literal["process", "power"] | None = None,
+        max_size: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = Settings.of(allow_pickle, durability)
+        settings = Settings.of(allow_pickle, durability, max_size)
         if storage_options is None:
             self.store = store_at(url, settings)
         else:
             from checkpoint.store.shared.address import shared_store
 
             self.store = shared_store(str(url), settings, storage_options)
-        if self.store is url and (allow_pickle, durability) != (None, None):
-            raise TypeError("open_store(allow_pickle=..., durability=...) goes with a folder; this store is open")
+        if self.store is url and (allow_pickle, durability, max_size) != (None, None, None):
+            raise TypeError("options of open_store() go with a folder; this store is open")
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:

@@ -15,6 +15,13 @@ __all__ = ["LOCK_SECONDS", "advice_on"]
 LOCK_SECONDS = 60
 
 
+#: What SQLite says of a file that isn't what it wrote.
+_DAMAGE = (
+    *("malformed", "not a database", "could not decode", "no such ", "has no column", "corrupt"),
+    *("unsupported file", "syntax error", "unrecognized token"),
+)
+
+
 def advice_on(cause: BaseException, database: str) -> str:
     """Return what to do about an OSError or an error of SQLite in a database file of that name."""
     text = str(cause).lower()
@@ -25,6 +32,6 @@ def advice_on(cause: BaseException, database: str) -> str:
         return "make the folder writable for this user, or name another one with $CP_CACHE_DIR or store="
     if "locked" in text:
         return f"another process has held its lock for {LOCK_SECONDS} seconds; end it and run again"
-    if "malformed" in text or "not a database" in text:
+    if isinstance(cause, UnicodeDecodeError) or any(word in text for word in _DAMAGE):
         return f"its {database} is damaged; move the folder away to compute its results again"
     return "check the folder, or name another one with $CP_CACHE_DIR or store="

@@ -219,9 +219,9 @@ class WriteBehind:
         """Return the folder that belongs to a row."""
         return self._store.directory(task, row)
 
-    def using(self) -> AbstractContextManager[None]:
+    def using(self, *, creates: bool = False) -> AbstractContextManager[None]:
         """Return a block in which nothing is collected here."""
-        return self._store.using()
+        return self._store.using(creates=creates)
 
     def close(self) -> None:
         """Commit what was gathered and give back all claims; the store below stays open."""

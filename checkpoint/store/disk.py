@@ -38,7 +38,7 @@ from checkpoint.store.formats import FORMAT, check_format, migrate
 from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
-from checkpoint.store.tag import pack, unpack
+from checkpoint.store.tag import digest_at, pack, unpack
 from checkpoint.store.usage import using
 
 __all__ = ["DiskStore", "FolderCache", "disk_store", "folder_name"]
@@ -56,15 +56,16 @@ _SETTINGS = {
 }
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
+#: No moment of a clear is later than that: such a number is damaged.
+_LATEST = 2.0**37
 _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
-    "SELECT wanted.value, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
+    "SELECT wanted.value, Cache.key, Cache.tag FROM json_each(?) AS wanted CROSS JOIN Cache"
     " WHERE Cache.raw = 1 AND Cache.key >= wanted.value AND Cache.key < wanted.value || '$'"
 )
-_SELECT_SIGNED_EDITIONS = _SELECT_EDITIONS.replace("Cache.tag", "Cache.tag, Cache.key", 1)
 _SELECT_SAME_KEY = "SELECT key, tag, filename FROM Cache WHERE raw = 1 AND key >= ? AND key < ? || '$'"
 _UPSERT = (
     "INSERT INTO Cache(key, raw, store_time, access_time, tag, size, mode, filename, value)"
@@ -127,12 +128,12 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     def remove(self, file_path: str) -> None:
         """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
         with contextlib.suppress(OSError):
-            os.remove(os.path.join(self._directory, file_path))
+            os.remove(os.path.join(self._directory, str(file_path)))
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         """Return a frame's bytes: from the row, or a read-only map of its file."""
-        if filename is None:
-            return value
+        if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
+            return value if isinstance(value, bytes) else b""
         with open(os.path.join(self._directory, filename), "rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
 
@@ -141,7 +142,8 @@ class _Connection(sqlite3.Connection):
     """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(sqlite3.ProgrammingError):  # one that could not be opened can't be closed
+            self.close()
 
 
 @final
@@ -191,6 +193,15 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
         return connection
 
 
+def _folder_cache(path: str, *, is_durable: bool) -> FolderCache:
+    try:
+        return FolderCache(path, is_durable=is_durable)
+    except (sqlite3.Error, diskcache.Timeout, OSError):
+        raise
+    except Exception as error:  # what DiskCache makes of settings that aren't its own
+        raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
+
+
 def _write_all(descriptor: int, data: memoryview) -> None:
     while len(data):
         data = data[os.write(descriptor, data) :]
@@ -222,7 +233,7 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        allows_pickle, is_durable, signer = self.settings
+        allows_pickle, is_durable, signer, _ = self.settings
         return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
 
     # --- connections ---
@@ -247,18 +258,13 @@ class DiskStore:
             if cache is not None and cache.is_in_place():
                 return cache
             path = self._path(task)
-            if kind := network_kind_of(path):
-                advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
-                raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
+            self._refuse_network()
             with self._explained(path):
-                if self.settings.is_durable:
-                    make_folder(path)
-                for folder in (self.url, self._folder, path):
-                    os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
                 os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
                 found = check_format(path, database)
-                cache = FolderCache(path, is_durable=self.settings.is_durable)
+                cache = _folder_cache(path, is_durable=self.settings.is_durable)
                 names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
@@ -269,12 +275,24 @@ class DiskStore:
             self._caches[task] = cache
             return cache
 
+    def _refuse_network(self) -> None:
+        if kind := network_kind_of(self._folder):
+            advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
+            raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
+
+    def _make(self, *folders: str) -> None:
+        """Make folders for this user alone, each in the one before."""
+        if self.settings.is_durable:
+            make_folder(folders[-1])
+        for folder in folders:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+
     @contextlib.contextmanager
     def _explained(self, path: str) -> Iterator[None]:
         """Turn what the disk or SQLite reports into a StoreError that names the folder and the way out."""
         try:
             yield
-        except (sqlite3.Error, diskcache.Timeout, OSError) as error:
+        except (sqlite3.Error, diskcache.Timeout, OSError, UnicodeDecodeError) as error:
             if isinstance(error, StoreError):
                 raise
             cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
@@ -307,16 +325,11 @@ class DiskStore:
             return found
         for start in range(0, len(keys), _CHUNK):
             wanted = json.dumps(keys[start : start + _CHUNK])
-            for key, tag in self._tags_of_keys(cache, task, wanted):
-                if (entry := unpack(tag)) is not None:
+            for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (wanted,)):
+                entry = unpack(row, self._signed(cache, task, row, tag))
+                if entry is not None and row.startswith(key):
                     found.setdefault(key, []).append(entry)
         return found
-
-    def _tags_of_keys(self, cache: FolderCache, task: str, wanted: str) -> list[tuple[str, Any]]:
-        if self.settings.signer is None:
-            return self._rows(cache, _SELECT_EDITIONS, (wanted,))
-        rows = self._rows(cache, _SELECT_SIGNED_EDITIONS, (wanted,))
-        return [(key, self._signed(cache, task, row, tag)) for key, tag, row in rows]
 
     def _signed(self, cache: FolderCache, task: str, row: str, tag: Any) -> Any:
         """Return the tag of a row unless there is a key that it was not signed with."""
@@ -343,7 +356,7 @@ class DiskStore:
             query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
             found = self._rows(cache, query, (last, _CHUNK))
             signed = ((row, self._signed(cache, task, row, tag)) for row, tag in found)
-            yield from ((row, entry) for row, tag in signed if (entry := unpack(tag)) is not None)
+            yield from ((row, entry) for row, tag in signed if (entry := unpack(row, tag)) is not None)
             if len(found) < _CHUNK:
                 return
             last = found[-1][0]
@@ -363,7 +376,7 @@ class DiskStore:
         query = "SELECT tag, mode, filename, value FROM Cache WHERE raw = 1 AND key = ?"
         while found := self._rows(cache, query, (row,)):
             tag, mode, filename, value = found[0]
-            entry = unpack(self._signed(cache, task, row, tag))
+            entry = unpack(row, self._signed(cache, task, row, tag))
             if entry is None:
                 return None
             try:
@@ -407,7 +420,7 @@ class DiskStore:
                     for other, tag, other_file in sql(_SELECT_SAME_KEY, (write.key, write.key)).fetchall():
                         if other == write.row:
                             discard(other_file)
-                        elif _is_superseded(unpack(tag), write.entry):
+                        elif _is_superseded(unpack(other, tag), write.entry):
                             discard(other_file)
                             sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
                             superseded.append(other)
@@ -423,7 +436,7 @@ class DiskStore:
     def _columns(self, cache: FolderCache, task: str, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)
         written.append(filename)
-        now, tag = write.entry.stored_at, pack(write.entry)
+        now, tag = write.entry.stored_at, pack(write.row, write.entry)
         if self.settings.signer is not None:
             tag = self.settings.signer.signed_tag(task, write.row, tag, write.frame.parts)
         return write.row, now, now, tag, size, mode, filename, value
@@ -476,7 +489,7 @@ class DiskStore:
         row = _RECORD + name
         if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
             with self._transaction(task) as (sql, _):
-                sql(_INSERT, (row, time.time(), 0, None, 0, diskcache.core.MODE_RAW, None, text))
+                sql(_INSERT, (row, time.time(), 0, _digest_of(row, text), 0, diskcache.core.MODE_RAW, None, text))
         cache.recorded.add(name)
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
@@ -484,9 +497,13 @@ class DiskStore:
         cache = self._existing(task)
         if cache is None:
             return {}
-        query = "SELECT key, value, store_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY rowid"
+        query = "SELECT key, tag, value, store_time FROM Cache WHERE raw = 1 AND key >= ? AND key < ? ORDER BY rowid"
         rows = self._rows(cache, query, (_RECORD + kind, _RECORD + kind + "\U0010ffff"))
-        return {row.removeprefix(_RECORD): Record(text, stored_at) for row, text, stored_at in rows}
+        return {
+            row.removeprefix(_RECORD): Record(text, stored_at)
+            for row, tag, text, stored_at in rows
+            if tag is None or tag == _digest_of(row, text)  # older ones have no digest
+        }
 
     def cleared_at(self, task: str, key: str) -> float | None:
         """Return when a key, or the whole task, was last cleared."""
@@ -495,7 +512,8 @@ class DiskStore:
             return None
         query = "SELECT max(store_time) FROM Cache WHERE raw = 1 AND key IN (?, ?)"
         ((at,),) = self._rows(cache, query, (_EPOCH, _EPOCH + key))
-        return float(at) if at is not None else None
+        is_moment = isinstance(at, (int, float)) and 0 <= at < _LATEST
+        return float(at) if is_moment else None
 
     # --- the rest ---
 
@@ -525,8 +543,12 @@ class DiskStore:
         """Return a number that is another one after results were committed that had been claimed."""
         return changes_at(os.path.join(self._folder, ".claims"))
 
-    def using(self) -> contextlib.AbstractContextManager[None]:
+    def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
         """Return a block in which nothing is collected here."""
+        if creates and not os.path.isdir(self._folder):
+            self._refuse_network()
+            with contextlib.suppress(OSError):  # an error for who needs it
+                self._make(self.url, self._folder)
         return using(self._folder)
 
     def close(self) -> None:
@@ -582,6 +604,10 @@ def _range_of(key: str | None) -> tuple[str, list[str]]:
         conditions.append("key = ? OR key >= ? AND key < ?")
         bounds += [row, row + "#", row + "$"]
     return f"({' OR '.join(conditions)})", bounds
+
+
+def _digest_of(row: str, text: object) -> bytes:
+    return digest_at(row, str(text).encode())
 
 
 def _is_superseded(entry: Entry | None, by: Entry) -> bool:

@@ -166,8 +166,11 @@ class Store(Protocol):
         """Return a number that is another one after results were committed that had been claimed. Makes nothing."""
         ...
 
-    def using(self) -> AbstractContextManager[None]:
-        """Return a block in which nothing is collected here; whoever does waits for its end, or gives up."""
+    def using(self, *, creates: bool = False) -> AbstractContextManager[None]:
+        """Return a block in which nothing is collected here; whoever would gives up.
+
+        With `creates` there is a place here afterwards, without there may be nothing to collect.
+        """
         ...
 
     def close(self) -> None:

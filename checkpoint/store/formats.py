@@ -5,6 +5,7 @@ is changed.
 
     1  rows, tags and files as `disk.py` and `tag.py` tell
     2  tags may be signed; a row may be left without its value
+    3  tags have a digest of themselves and their row; those without one are read
 
 Must not know: how rows are used.
 
@@ -23,9 +24,9 @@ from checkpoint.store.advice import LOCK_SECONDS
 __all__ = ["FORMAT", "check_format", "migrate"]
 
 #: The present format.
-FORMAT = 2
+FORMAT = 3
 #: Format -> the statements that make the next one of it, in one transaction with its number.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ()}
+_MIGRATIONS: dict[int, tuple[str, ...]] = {1: (), 2: ()}
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ class Inventory:
             found = self._store._rows(cache, _ROWS, (first, last, _CHUNK))
             for row, tag, file, size in found:
                 is_signed = signer is None or signer.is_sealed(task, row, tag)
-                yield Item(row, unpack(tag), is_signed, file, size if file is None else self._size(task, file))
+                yield Item(row, unpack(row, tag), is_signed, file, size if file is None else self._size(task, file))
             if len(found) < _CHUNK:
                 return
             first = found[-1][0]

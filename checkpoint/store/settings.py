@@ -8,14 +8,18 @@ Next: store/advice.py
 from __future__ import annotations
 
 import os
+import re
 from typing import NamedTuple, final
 
 from checkpoint.store.signature import KEY_VARIABLE, Signer
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "size_of"]
 
-_PICKLE_VARIABLE, _DURABILITY_VARIABLE = "CP_ALLOW_PICKLE", "CP_DURABILITY"
+_PICKLE_VARIABLE, _DURABILITY_VARIABLE, _SIZE_VARIABLE = "CP_ALLOW_PICKLE", "CP_DURABILITY", "CP_CACHE_SIZE"
 _DURABILITIES = ("process", "power")
+_PREFIXES = ("", "k", "m", "g", "t")
+_UNITS = {f"{prefix}b": 1000**power for power, prefix in enumerate(_PREFIXES)}
+_UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(_PREFIXES) if prefix}
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -29,16 +33,21 @@ class Settings(NamedTuple):
     is_durable: bool = False
     #: What signs entries, and refuses those that nobody has signed; None where there is no key.
     signer: Signer | None = None
+    #: Bytes of values that may stay after a run that has computed something; None for any.
+    max_size: int | None = None
 
     @classmethod
-    def of(cls, allow_pickle: bool | None = None, durability: str | None = None) -> Settings:
+    def of(
+        cls, allow_pickle: bool | None = None, durability: str | None = None, max_size: int | None = None
+    ) -> Settings:
         """Return settings; what is None is as the environment says. The key is never given otherwise.
 
         Raises:
             TypeError, ValueError: one of them cannot be; names it.
         """
         key = os.environ.get(KEY_VARIABLE)
-        return cls(_pickle(allow_pickle), _durability(durability) == "power", Signer(key) if key else None)
+        is_durable, signer = _durability(durability) == "power", Signer(key) if key else None
+        return cls(_pickle(allow_pickle), is_durable, signer, _max_size(max_size))
 
 
 def _pickle(given: object) -> bool:
@@ -61,3 +70,29 @@ def _durability(given: object) -> str:
     if given not in _DURABILITIES:
         raise ValueError(f"{what} must be one of {', '.join(_DURABILITIES)}, not {given!r}")
     return given
+
+
+def _max_size(given: object) -> int | None:
+    if given is None:
+        text = os.environ.get(_SIZE_VARIABLE)
+        try:
+            return size_of(text) if text else None
+        except ValueError as error:
+            raise ValueError(f"{_SIZE_VARIABLE}: {error}") from None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"max_size must be a whole number of bytes, not {given!r}")
+    if given < 0:
+        raise ValueError(f"max_size must be a whole number of bytes, not {given!r}")
+    return given
+
+
+def size_of(text: str) -> int:
+    """Return a text such as 500MB or 10GiB in bytes.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]+)", text.strip())
+    if found is None or found[2].lower() not in _UNITS:
+        raise ValueError(f"{text!r} cannot be read; give it as 500MB or 10GiB")
+    return int(float(found[1]) * _UNITS[found[2].lower()])

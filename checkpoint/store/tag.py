@@ -1,9 +1,11 @@
 """Tag: an entry's metadata as the bytes that its row has beside the value.
 
     format (1), generation, digest, basis, fingerprint (16 bytes each), origin (8 bytes), seconds, time of storing
-    (doubles), size of the frame (64 bits), whether files belong to the value (8 bits)
+    (doubles), size of the frame (64 bits), whether files belong to the value (8 bits), digest of all that and of
+    the row's name (8 bytes; not in format 1)
 
-Little-endian. A signed tag has two signatures more. A size of 0 says that the value was collected: the row then has
+Little-endian. A damaged index makes a row answer under another one's name, which its tag doesn't fit: it counts
+as none. A signed tag has two signatures more. A size of 0 says that the value was collected: the row then has
 what the value was computed from, and no value.
 
 Must not know: SQLite, files, keys.
@@ -16,23 +18,31 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import xxhash
+
 from checkpoint.store.entry import Entry
 
-__all__ = ["SIZE_BYTES", "pack", "unpack"]
+__all__ = ["digest_at", "pack", "unpack"]
 
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
-_FORMAT = 1
-#: Bytes of a tag that is not signed.
-SIZE_BYTES = _TAG.size
+_FORMAT, _FORMAT_WITHOUT_DIGEST = 2, 1
 
 
-def pack(entry: Entry) -> bytes:
-    """Return the tag of an entry."""
-    return _TAG.pack(_FORMAT, *entry)
+def digest_at(row: str, content: bytes) -> bytes:
+    """Return 8 bytes that stand for a content at a row."""
+    return xxhash.xxh3_64_digest(content + row.encode("utf-8", "surrogatepass"))
 
 
-def unpack(tag: Any) -> Entry | None:
-    """Return the entry of a tag, signed or not; None for what is no tag."""
-    if not isinstance(tag, bytes) or len(tag) < SIZE_BYTES or tag[0] != _FORMAT:
+def pack(row: str, entry: Entry) -> bytes:
+    """Return the tag of an entry at a row."""
+    fields = _TAG.pack(_FORMAT, *entry)
+    return fields + digest_at(row, fields)
+
+
+def unpack(row: str, tag: Any) -> Entry | None:
+    """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
+    if not isinstance(tag, bytes) or len(tag) < _TAG.size:
         return None
-    return Entry(*_TAG.unpack_from(tag)[1:])
+    fields, digest = tag[: _TAG.size], tag[_TAG.size : _TAG.size + 8]
+    is_whole = digest == digest_at(row, fields) if fields[0] == _FORMAT else fields[0] == _FORMAT_WITHOUT_DIGEST
+    return Entry(*_TAG.unpack(fields)[1:]) if is_whole else None

@@ -47,8 +47,8 @@ def using(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(folder: str) -> Iterator[None]:
-    """Let nobody else use a folder for a block.
+def alone(folder: str, *, patience: float = _PATIENCE_SECONDS) -> Iterator[None]:
+    """Let nobody else use a folder for a block; waits some seconds for those who only write something.
 
     Raises:
         StoreError: it is in use, or cannot be locked.
@@ -56,7 +56,7 @@ def alone(folder: str) -> Iterator[None]:
     descriptor = _opened(folder)
     if descriptor is None:
         raise StoreError(folder, "it cannot be locked", "see that it is there, and on a disk of this machine")
-    with _held(descriptor, is_alone=True, patience=_PATIENCE_SECONDS) as is_held:
+    with _held(descriptor, is_alone=True, patience=patience) as is_held:
         if not is_held:
             what = "a run is using it, so nothing was removed"
             raise StoreError(folder, what, "try again when the run has ended, on a disk of this machine")

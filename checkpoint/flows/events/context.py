@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, final
 
 from typing_extensions import TypeVar
 
+from checkpoint.checks import flag, text
 from checkpoint.errors import BusyFlowError
 from checkpoint.flows.events.checkpoints import Checkpoint
 from checkpoint.flows.events.errors import WorkflowRuntimeError
@@ -69,6 +70,10 @@ class Context(Generic[S]):
         pickle: bool = False,
         strict: bool = False,
     ) -> None:
+        if name is not None:
+            text(name, "name of a Context")
+        flag(pickle, "pickle of a Context")
+        flag(strict, "strict of a Context")
         #: What identifies the lineage among those of the workflow class.
         self.name = name or uuid.uuid4().hex
         flow = f"{name_of_class(type(workflow))}/{self.name}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, final
 
+from checkpoint.checks import number, whole
+
 __all__ = ["ConstantDelayRetryPolicy", "RetryPolicy"]
 
 
@@ -34,6 +36,10 @@ class ConstantDelayRetryPolicy:
 
     maximum_attempts: int = 3
     delay: float = 5
+
+    def __post_init__(self) -> None:
+        whole(self.maximum_attempts, "maximum_attempts of ConstantDelayRetryPolicy", 0)
+        number(self.delay, "delay of ConstantDelayRetryPolicy")
 
     def next(self, elapsed_time: float, attempts: int, error: Exception) -> float | None:
         """Return the delay, or None after the last attempt."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from checkpoint.checks import flag, number, whole
 from checkpoint.flows.events.checkpoints import Checkpoint
 from checkpoint.flows.events.context import Context
 from checkpoint.flows.events.errors import WorkflowStepDoesNotExistError, WorkflowValidationError
@@ -61,10 +62,13 @@ class Workflow:
         verbose: bool = False,
         num_concurrent_runs: int | None = None,
     ) -> None:
-        if timeout is not None and timeout <= 0:
+        if timeout is not None and number(timeout, "timeout of a workflow") == 0:
             raise WorkflowValidationError(
                 f"workflow {type(self).__name__}", f"timeout must be above 0, not {timeout!r}"
             )
+        if num_concurrent_runs is not None:
+            whole(num_concurrent_runs, "num_concurrent_runs of a workflow", 0)
+        flag(disable_validation, "disable_validation of a workflow")
         self.timeout, self.disable_validation = timeout, disable_validation
         self._limit = asyncio.Semaphore(num_concurrent_runs) if num_concurrent_runs else contextlib.nullcontext()
 
@@ -147,6 +151,11 @@ class Workflow:
         Notes:
             Needs a running event loop. Everything is kept in the context's store.
         """
+        if ctx is not None and not isinstance(ctx, Context):
+            raise TypeError(f"ctx of run() must be a Context, not {ctx!r}")
+        if start_event is not None and not isinstance(start_event, StartEvent):
+            raise TypeError(f"start_event of run() must be a StartEvent, not {start_event!r}")
+        flag(stepwise, "stepwise of run()")
         routes = self._checked_routes()
         event = start_event if start_event is not None else routes.start_type()(**keywords)
         ctx = Context(self) if ctx is None else ctx
@@ -195,6 +204,8 @@ class Workflow:
         Notes:
             The handler's context is a new one, with the values of the checkpoint, that shares the history.
         """
+        if not isinstance(checkpoint, (str, Checkpoint)):
+            raise TypeError(f"checkpoint of run_from() must be a Checkpoint or its id, not {checkpoint!r}")
         routes = self._checked_routes()
         base = ctx if ctx is not None else Context(self, store=store)
         found = base.history.checkpoint(checkpoint) if isinstance(checkpoint, str) else checkpoint

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, overload
 
+from checkpoint.checks import flag
 from checkpoint.errors import (
     ChangedFlowError,
     DamagedSnapshotError,
@@ -85,6 +86,7 @@ class CheckpointFlow:
         persist_data: bool = False,
         store: str | os.PathLike[str] | Store | None = None,
     ) -> None:
+        flag(persist_data, "persist_data of CheckpointFlow()")
         make = handler_class(handler, self.state_handler_constructors)
         #: What keeps the newest state.
         self.handler: StateHandler = make(state_path)
@@ -173,6 +175,7 @@ class CheckpointFlow:
             StoreError: the disk is full, or the like.
             Exception: what a step, loader or saver raises. Their step is done again in full next time.
         """
+        flag(fresh, "fresh of run()")
         if on_change not in _ON_CHANGE:
             raise ValueError(f"on_change must be one of {', '.join(map(repr, _ON_CHANGE))}, not {on_change!r}")
         if state is not None and not isinstance(state, dict):
@@ -313,6 +316,8 @@ class CheckpointFlow:
             UnknownSnapshotError: there is none.
             ValueError: the flow has no step of that name.
         """
+        if not isinstance(checkpoint, (str, Snapshot)):
+            raise TypeError(f"checkpoint must be the name of a step or a snapshot, not {checkpoint!r}")
         if isinstance(checkpoint, str) and checkpoint not in self.step_names:
             raise ValueError(f"flow {self.name} has no step {checkpoint!r}; it has {', '.join(self.step_names)}")
         snapshot = checkpoint if isinstance(checkpoint, Snapshot) else self._newest_before(checkpoint)

@@ -50,6 +50,8 @@ class LocalStateHandler:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"state_path must be the path of a file, not {path!r}")
         self.path = os.path.abspath(os.fspath(path))
         if os.path.isdir(self.path):
             raise self._failed(IsADirectoryError(errno.EISDIR, "it is a folder"), "name a file in it")

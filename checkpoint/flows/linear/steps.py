@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, final
 
+from checkpoint.checks import function as check_function
+
 __all__ = ["LoadPolicy", "Step", "difference_between", "loaders_to_run", "place_of", "takes_two"]
 
 State = dict[Any, Any]
@@ -40,6 +42,9 @@ class Step:
         load: Callable[[State], Data | None] | None,
         save: Callable[[State, Data], object] | None,
     ) -> None:
+        for what, name in ((function, "a step"), (load, "load of a step"), (save, "save of a step")):
+            if what is not None or name == "a step":
+                check_function(what, name)
         functools.update_wrapper(self, function)
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.load, self.save = function, load, save

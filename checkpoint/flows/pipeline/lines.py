@@ -12,10 +12,10 @@ Next: flows/pipeline/call.py
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import final
 
-from checkpoint.events import Event, EventKind
+from checkpoint.events import Event, EventKind, Observer
 from checkpoint.graph import Instance
 
 __all__ = ["Lines"]
@@ -31,7 +31,7 @@ _TEXTS = {
 
 
 @final
-class Lines:
+class Lines(Observer):
     """An observer that writes to standard error.
 
     Args:
@@ -41,9 +41,6 @@ class Lines:
     def __init__(self, unkept: Collection[str]) -> None:
         self._unkept = unkept
         self._running: set[Instance] = set()
-
-    def begin(self, counts: Mapping[str, int]) -> None:
-        """Do nothing: each stage speaks for itself."""
 
     def notify(self, event: Event) -> None:
         """Write what happened to a stage."""
@@ -65,12 +62,6 @@ class Lines:
         if not call.is_forced:
             _write(call, "no stored result")
         _write(call, "running")
-
-    def tick(self) -> None:
-        """Do nothing: lines are written when something happens."""
-
-    def end(self) -> None:
-        """Do nothing: the last stage's line is the last."""
 
 
 def _write(call: Instance, text: str) -> None:

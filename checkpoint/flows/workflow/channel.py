@@ -11,6 +11,7 @@ Next: flows/workflow/redis_channel.py
 from __future__ import annotations
 
 import contextlib
+import numbers
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+from checkpoint.checks import number
 from checkpoint.flows.workflow.cells import cell_of, value_in
 
 __all__ = ["Channel", "MemoryChannel", "Stored"]
@@ -154,6 +156,8 @@ class Channel(ABC):
     def atomic_add(self, key: str, amount: float = 1) -> Any:
         """Add a number to the one at a key, 0 if it isn't there; return the sum."""
         total: Any = None
+        if isinstance(amount, bool) or not isinstance(amount, numbers.Number):
+            raise TypeError(f"amount of atomic_add() must be a number, not {amount!r}")
 
         def change(before: Stored | None) -> Stored:
             nonlocal total
@@ -168,8 +172,8 @@ class Channel(ABC):
 
 
 def _end_of(ttl: float | None) -> float | None:
-    if ttl is not None and ttl <= 0:
-        raise ValueError(f"ttl must be more than 0 seconds, not {ttl!r}")
+    if ttl is not None:
+        number(ttl, "ttl (seconds)", is_zero_allowed=False)
     return None if ttl is None else time.time() + ttl
 
 

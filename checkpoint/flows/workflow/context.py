@@ -68,6 +68,8 @@ class ExecutionContext(Session):
         start = graph.start() if start is None else start
         if start not in graph.nodes:
             raise ConfigError("start_node", f"workflow {graph.name!r} has no task {start!r}")
+        if isinstance(max_steps, bool) or not isinstance(max_steps, int):
+            raise ConfigError("max_steps", f"must be a whole number, not {max_steps!r}")
         saving = Saving(checkpoint_every, on_failure, on_sigterm, autosave)
         session = uuid.uuid4().hex
         channel, backend = open_channel(channel_backend, config, graph.name, session)

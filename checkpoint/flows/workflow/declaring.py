@@ -91,6 +91,8 @@ class WorkflowContext:
             WorkflowRuntimeError: a task failed.
         """
         context = ExecutionContext.create(self.graph, start_node, max_steps, **options)
+        if initial_channel is not None and not isinstance(initial_channel, Mapping):
+            raise ConfigError("initial_channel", f"must be a dict, not {initial_channel!r}")
         for key, value in (initial_channel or {}).items():
             context.channel.set(key, value)
         result = context.execute()

@@ -53,8 +53,11 @@ class Saving:
     autosave: bool = True
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
+        if self.every is not None and (type(self.every) is not int or self.every < 1):
             raise ConfigError("checkpoint_every", f"must be a number of steps from 1 on, not {self.every!r}")
+        for option in ("on_failure", "on_sigterm", "autosave"):
+            if not isinstance(getattr(self, option), bool):
+                raise ConfigError(option, f"must be True or False, not {getattr(self, option)!r}")
 
 
 @final

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, final, overload
 
+from checkpoint.checks import flag, number, whole
 from checkpoint.fingerprint import Tracker
 from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.errors import ConfigError
@@ -37,6 +38,12 @@ class RetryPolicy:
     max_interval: float = 60.0
     #: Wait between half of the time and all of it.
     jitter: bool = False
+
+    def __post_init__(self) -> None:
+        whole(self.max_retries, "max_retries of RetryPolicy", 0)
+        for name in ("initial_interval", "backoff_factor", "max_interval"):
+            number(getattr(self, name), f"{name} of RetryPolicy")
+        flag(self.jitter, "jitter of RetryPolicy")
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -72,6 +79,10 @@ class TaskWrapper(Executable):
         for option, value in (("max_cycles", max_cycles), ("max_retries", max_retries)):
             if value is not None and (not isinstance(value, int) or value < (option == "max_cycles")):
                 raise ConfigError(f"{option} of task {task_id}", f"must be a whole number, not {value!r}")
+        if handler is not None and not isinstance(handler, str):
+            raise ConfigError(f"handler of task {task_id}", f"must be the name of a handler, not {handler!r}")
+        if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+            raise ConfigError(f"retry_policy of task {task_id}", f"must be a RetryPolicy, not {retry_policy!r}")
         self.task_id = task_id
         self.function = function
         self.inject_context, self.handler = inject_context, handler or "direct"

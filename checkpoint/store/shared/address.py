@@ -58,7 +58,7 @@ def shared_store(
     Raises:
         ValueError: the address cannot be one, or tells a secret.
     """
-    settings = settings._replace(is_durable=True)  # it always is
+    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and nobody collects here
     if options is not None and options != _options.get(url):
         _options[url] = dict(options)
         for opened in [opened for opened in _opened if opened[0] == url]:

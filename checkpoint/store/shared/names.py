@@ -85,7 +85,7 @@ class EntryName(NamedTuple):
         return start + (key if len(start) - 3 + len(key) <= limit else "")
 
     def _unsealed(self) -> str:
-        tag = _to_base64(pack(self.entry))
+        tag = _to_base64(pack(f"{self.key_digest}!{self.edition}", self.entry))
         return f"{self.key_digest}!{quoted(self.edition)}!{self.epoch.task}-{self.epoch.key}!{self.number}!{tag}!"
 
     def is_sealed(self, task: str, signer: Signer) -> bool:
@@ -98,11 +98,12 @@ class EntryName(NamedTuple):
         with contextlib.suppress(ValueError):
             key_digest, edition, epoch, number, tag, seal, key = text.split("!")
             task_count, key_count = epoch.split("-")
-            entry = unpack(_from_base64(tag))
+            edition = unquoted(edition)
+            entry = unpack(f"{key_digest}!{edition}", _from_base64(tag))
             if entry is not None:
                 key_text = _from_base64(key).decode("utf-8", "surrogatepass") if key else None
                 at = Epoch(int(task_count), int(key_count))
-                return cls(key_digest, unquoted(edition), at, int(number), entry, key_text, _from_base64(seal))
+                return cls(key_digest, edition, at, int(number), entry, key_text, _from_base64(seal))
         return None
 
     def precedence(self) -> tuple[Epoch, int, float, str]:

@@ -384,7 +384,7 @@ class SharedStore:
         """Return a number that is another one after this host has committed results that had been claimed."""
         return changes_at(self._claims)
 
-    def using(self) -> contextlib.AbstractContextManager[None]:
+    def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
         """Return a block without meaning here: nothing is ever collected from a shared store."""
         return contextlib.nullcontext()
 
