@@ -21,6 +21,9 @@ import checkpoint
 
 ROOT = Path(checkpoint.__file__).parents[1]
 NETWORK = "10.213.77"
+#: Names of devices have at most 15 characters; several runs of these tests may be at work.
+OURS = f"cp{os.getpid() % 10**7}"
+SWITCH = f"{OURS}-s"
 
 
 def reason_to_skip() -> str:
@@ -29,10 +32,10 @@ def reason_to_skip() -> str:
         return "network namespaces need Linux and the command ip"
     if os.geteuid() != 0:
         return "making network namespaces needs root"
-    made = subprocess.run(["ip", "netns", "add", "cp-trial"], capture_output=True, text=True, check=False)
+    made = subprocess.run(["ip", "netns", "add", f"{OURS}-t"], capture_output=True, text=True, check=False)
     if made.returncode:
         return f"this system makes no network namespaces: {made.stderr.strip()}"
-    ip("netns", "del", "cp-trial")
+    ip("netns", "del", f"{OURS}-t")
     return ""
 
 
@@ -50,7 +53,7 @@ class Host:
         folder.mkdir()
         ip("netns", "add", name)
         ip("link", "add", f"{name}-c", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", f"{name}-c", "master", "cp-switch", "up")
+        ip("link", "set", f"{name}-c", "master", SWITCH, "up")
         ip("-n", name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         ip("-n", name, "link", "set", "eth0", "up")
         ip("-n", name, "link", "set", "lo", "up")
@@ -78,18 +81,18 @@ def hosts(tmp_path: Path) -> Iterator[list[Host]]:
     """Return three hosts on one network."""
     if reason := reason_to_skip():
         pytest.skip(reason)
-    ip("link", "add", "cp-switch", "type", "bridge")
+    ip("link", "add", SWITCH, "type", "bridge")
     made: list[Host] = []
     try:
-        ip("link", "set", "cp-switch", "up")
+        ip("link", "set", SWITCH, "up")
         for number in (1, 2, 3):
-            made.append(Host(f"cp-host-{number}", number, tmp_path / f"host-{number}"))
+            made.append(Host(f"{OURS}-{number}", number, tmp_path / f"host-{number}"))
         yield made
     finally:
         for number in (1, 2, 3):
             with contextlib.suppress(subprocess.CalledProcessError):
-                ip("netns", "del", f"cp-host-{number}")
-        ip("link", "del", "cp-switch")
+                ip("netns", "del", f"{OURS}-{number}")
+        ip("link", "del", SWITCH)
 
 
 @contextlib.contextmanager
