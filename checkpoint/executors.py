@@ -28,7 +28,6 @@ from checkpoint.foreign import ForeignProcesses
 from checkpoint.graph import Instance
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
-from checkpoint.store.signature import key_given
 from checkpoint.traits import ExecutorTraits, Submits, traits_of
 from checkpoint.worker import Job, Made, Report
 
@@ -337,7 +336,10 @@ class _OwnProcesses:
         shutil.rmtree(self._marks, ignore_errors=True)
         os.mkdir(self._marks, 0o700)
         return concurrent.futures.ProcessPoolExecutor(
-            self.count, mp_context=self._context, initializer=process.initialize, initargs=(self._marks, key_given())
+            self.count,
+            mp_context=self._context,
+            initializer=process.initialize,
+            initargs=(self._marks, dict(os.environ)),
         )
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:

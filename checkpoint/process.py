@@ -41,7 +41,7 @@ def initialize(marks: str, environment: Mapping[str, str]) -> None:
 
     Args:
         marks: folder for a file per process that says which job of which batch it has begun.
-        environment: variables that were set in the parent, perhaps after the process that this one comes from began.
+        environment: variables of the parent; some may be newer than the process that this one was forked from.
     """
     os.environ.update(environment)
     global _is_ours, _mark_file, _null_file, _parent_pid

@@ -386,7 +386,7 @@ def test_a_store_that_cannot_be_read_is_one_line(project: Path) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("store", ["s3://bucket", ""])
+@pytest.mark.parametrize("store", ["s3x://bucket", ""])
 def test_a_bad_store_is_a_usage_error(store: str) -> None:
     """The option is named; the exit code is 2."""
     result = ask("plan", "programs:square(1)", "--store", store)

@@ -429,7 +429,7 @@ def test_what_is_not_there_is_one_line(history: Journal, command: str, problem: 
         ("list --until 9999-12-31", "Invalid value for '--until': '9999-12-31' is no date; "),
         ("list --metadata n", "Invalid value for '--metadata': 'n' is not of the form key=value"),
         ("prune --keep 0", "Invalid value for '--keep': 0 is not in the range x>=1."),
-        ("list --store s3://bucket", "Invalid value for '--store': "),
+        ("list --store s3x://bucket", "Invalid value for '--store': "),
     ],
 )
 def test_a_bad_option_is_a_usage_error(history: Journal, command: str, problem: str) -> None:

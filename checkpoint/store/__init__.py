@@ -8,9 +8,10 @@ Next: store/claims.py
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Literal, Self, cast, final
+from typing import Any, Literal, Self, cast, final
 
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.claims import Claims, Standing, claim_name
@@ -41,7 +42,7 @@ _default_roots: dict[str, str] = {}
 
 
 def store_at(url: str | os.PathLike[str] | Store, settings: Settings | None = None) -> Store:
-    """Return the store at a path or `file:` URL, the same object each time; a store is returned as it is.
+    """Return the store at a path or a URL, the same object each time; a store is returned as it is.
 
     Without settings these are as the environment says.
 
@@ -59,12 +60,13 @@ def store_at(url: str | os.PathLike[str] | Store, settings: Settings | None = No
     if not isinstance(text, str) or not text or "\0" in text:
         raise ValueError(f"store must be the path of a folder; {text!r} is none")
     scheme, found, rest = text.partition("://")
-    if found and scheme == "file":
-        text = rest
-    elif found:
-        shown = f"{scheme}://{rest.rpartition('@')[2]}"  # no password in an error
-        raise ValueError(f"store {shown!r} has the unknown scheme {scheme!r}; use a path or file:///folder")
-    return disk_store(os.path.abspath(os.path.expanduser(text)), Settings.of() if settings is None else settings)
+    settings = Settings.of() if settings is None else settings
+    if found and (scheme != "file" or "?" in rest):
+        from checkpoint.store.shared.address import shared_store  # few programs need it
+
+        return shared_store(text, settings)
+    text = rest if found else text
+    return disk_store(os.path.abspath(os.path.expanduser(text)), settings)
 
 
 def current_store() -> Store:
@@ -87,14 +89,18 @@ class open_store:  # used like the function `open`
     """Make another store the current one for a block: `with open_store("/data/cache"): ...`.
 
     Args:
-        url: a folder (created when the first result is stored), a `file:` URL or a store.
+        url: a folder (created when the first result is stored), `file:///folder?shared` for one that other hosts
+            write too, `s3://bucket/prefix`, `memory://name`, or a store.
         allow_pickle: False keeps pickles from being written and read: tasks then need `codec="json"` or a codec of
             their own. None is as `$CP_ALLOW_PICKLE` says, else True.
         durability: "process": a commit outlives the death of every process; "power": a power failure, too, which
-            costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process".
+            costs a few milliseconds a commit. None is as `$CP_DURABILITY` says, else "process". Commits to a shared
+            folder or a bucket always outlive both.
         max_size: after a run that has computed something, values go until at most so many bytes of them stay, but
             none that the run was asked for; none goes while another run uses the store. None is as
-            `$CP_CACHE_SIZE` says, else any size.
+            `$CP_CACHE_SIZE` says, else any size. Nothing goes from a store that machines share.
+        storage_options: what fsspec is told beside the address of a bucket, such as credentials. They stay in this
+            process; others take theirs from their environment.
 
     Raises:
         TypeError, ValueError: something of these cannot be.
@@ -111,8 +117,15 @@ class open_store:  # used like the function `open`
         allow_pickle: bool | None = None,
         durability: Literal["process", "power"] | None = None,
         max_size: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.store = store_at(url, Settings.of(allow_pickle, durability, max_size))
+        settings = Settings.of(allow_pickle, durability, max_size)
+        if storage_options is None:
+            self.store = store_at(url, settings)
+        else:
+            from checkpoint.store.shared.address import shared_store
+
+            self.store = shared_store(str(url), settings, storage_options)
         if self.store is url and (allow_pickle, durability, max_size) != (None, None, None):
             raise TypeError("options of open_store() go with a folder; this store is open")
         self._tokens: list[Token[Store | None]] = []

@@ -2,7 +2,7 @@
 
 Must not know: what is stored.
 
-Next: store/disk.py
+Next: store/usage.py
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.folders import make_folder, sync_folder
 from checkpoint.store.formats import FORMAT, check_format, migrate
+from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
 from checkpoint.store.tag import digest_at, pack, unpack
@@ -44,7 +45,7 @@ from checkpoint.store.usage import using
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DiskStore", "disk_store"]
+__all__ = ["DiskStore", "FolderCache", "disk_store", "folder_name"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -156,11 +157,11 @@ class _Connection(sqlite3.Connection):
 
 @final
 class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
-    """The DiskCache of one task's folder."""
+    """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
 
-    def __init__(self, folder: str, *, is_durable: bool = False) -> None:
+    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
         self._is_durable = is_durable
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **_SETTINGS)
+        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
         self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
@@ -215,7 +216,7 @@ def _write_all(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _folder_name(task: str) -> str:
+def folder_name(task: str) -> str:
     """Return a task's name as a file name: safe on every file system, bounded, distinct for distinct names."""
     safe = re.sub(r"[^\w.-]", "_", task)
     if safe == task and len(task.encode()) <= 150 and not task.startswith("."):
@@ -252,7 +253,7 @@ class DiskStore:
         self._caches, self._lock = {}, threading.Lock()
 
     def _path(self, task: str) -> str:
-        return os.path.join(self._folder, _folder_name(task))
+        return os.path.join(self._folder, folder_name(task))
 
     def _existing(self, task: str) -> FolderCache | None:
         cache = self._caches.get(task)
@@ -266,6 +267,7 @@ class DiskStore:
             if cache is not None and cache.is_in_place():
                 return cache
             path = self._path(task)
+            self._refuse_network()
             with self._explained(path):
                 self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
@@ -281,6 +283,11 @@ class DiskStore:
                     migrate(database)
             self._caches[task] = cache
             return cache
+
+    def _refuse_network(self) -> None:
+        if kind := network_kind_of(self._folder):
+            advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
+            raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
 
     def _make(self, *folders: str) -> None:
         """Make folders for this user alone, each in the one before."""
@@ -566,6 +573,7 @@ class DiskStore:
     def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
         """Return a block in which nothing is collected here."""
         if creates and not os.path.isdir(self._folder):
+            self._refuse_network()
             with contextlib.suppress(OSError):  # an error for who needs it
                 self._make(self.url, self._folder)
         return using(self._folder)

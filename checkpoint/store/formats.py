@@ -9,7 +9,7 @@ is changed.
 
 Must not know: how rows are used.
 
-Next: store/disk.py
+Next: store/mounts.py
 """
 
 from __future__ import annotations

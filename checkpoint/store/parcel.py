@@ -5,7 +5,7 @@ empties it after. Nothing else is in it, so lookups find nothing and runs inside
 
 Must not know: graphs, tasks, executors.
 
-Next: files.py
+Next: store/shared/objects.py
 """
 
 from __future__ import annotations

@@ -15,21 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import struct
 from collections.abc import Iterable
 from typing import Any, final
 
-__all__ = ["KEY_VARIABLE", "Signer", "key_given"]
+__all__ = ["KEY_VARIABLE", "Signer"]
 
 #: The environment variable with the key.
 KEY_VARIABLE = "CP_CACHE_KEY"
 _SIZE = hashlib.sha256().digest_size
-
-
-def key_given() -> dict[str, str]:
-    """Return the variable with the key, if it is set, for worker processes of our own: it goes through a pipe."""
-    return {name: value for name, value in os.environ.items() if name == KEY_VARIABLE}
 
 
 @final

@@ -1,0 +1,142 @@
+"""Addresses: from a URL to the shared store there.
+
+    file:///mnt/data/cache?shared      a folder that other hosts write, too
+    s3://bucket/prefix                 a bucket, or whatever else fsspec has a name for
+    s3://bucket/prefix?endpoint_url=http://host:9000
+    memory://name                      this process's memory
+
+What follows "?" goes to the file system of fsspec. It is part of the address, so nothing secret may be there.
+
+Next: store/__init__.py
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import xxhash
+
+from checkpoint.errors import StoreError
+from checkpoint.store.settings import Settings
+from checkpoint.store.shared.folder import FolderObjects
+from checkpoint.store.shared.memory import MemoryObjects
+from checkpoint.store.shared.objects import Objects
+from checkpoint.store.shared.remote import SECRET_WORDS, RemoteObjects
+from checkpoint.store.shared.shared import SharedStore
+from checkpoint.store.shared.tier import Tier, local_folder
+from checkpoint.store.signature import KEY_VARIABLE
+
+__all__ = ["reopened", "shared_store"]
+
+#: Schemes of fsspec that are no place for a store.
+_UNFIT = {"file", "local", "memory", "http", "https", "data", "zip", "tar", "cached", "simplecache", "filecache"}
+
+_DEFAULT = Settings()
+_opened: dict[tuple[str, Settings], SharedStore] = {}
+#: What was given with an address lasts as long as the process.
+_options: dict[str, dict[str, Any]] = {}
+#: Addresses in memory -> what is there.
+_memories: dict[str, MemoryObjects] = {}
+
+
+def shared_store(
+    url: str,
+    settings: Settings = _DEFAULT,
+    options: Mapping[str, Any] | None = None,
+) -> SharedStore:
+    """Return the shared store at an address, the same object each time in a process.
+
+    Args:
+        url: its address.
+        settings: what it may hold, and who signs.
+        options: what fsspec is told beside it, such as credentials. They stay in this process: processes that open
+            the address themselves take theirs from their environment.
+
+    Raises:
+        ValueError: the address cannot be one, or tells a secret.
+    """
+    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and nobody collects here
+    if options is not None and options != _options.get(url):
+        _options[url] = dict(options)
+        for opened in [opened for opened in _opened if opened[0] == url]:
+            del _opened[opened]
+    if (url, settings) not in _opened:
+        _opened[url, settings] = _made(url, settings, _options.get(url, {}))
+    return _opened[url, settings]
+
+
+def reopened(url: str, maker: int, allows_pickle: bool, is_signed: bool) -> SharedStore:
+    """Return the store of an address that another process has sent; this one must have the key if that has."""
+    if url.startswith("memory:") and maker != os.getpid():
+        raise StoreError(url, "it is in the memory of another process", _ONE_PROCESS)
+    signer = Settings.of(allows_pickle).signer if is_signed else None
+    if is_signed and signer is None:
+        advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
+        raise StoreError(url, "its entries are signed, and a worker has no key to sign with", advice)
+    return shared_store(url, Settings(allows_pickle, True, signer))
+
+
+_ONE_PROCESS = 'run with executor="threads" or "serial", or use another store'
+
+
+def _made(url: str, settings: Settings, options: Mapping[str, Any]) -> SharedStore:
+    scheme = url.partition("://")[0]
+    place, _, query = url.rpartition("?") if "?" in url else (url, "", "")
+    host = place.partition("://")[2].partition("/")[0]
+    if "@" in host and scheme != "file":
+        raise ValueError(f"store {scheme}://{host.rpartition('@')[2]} tells who you are; {_ELSEWHERE}")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    for name in given:
+        if any(word in name.lower() for word in SECRET_WORDS):
+            raise ValueError(f"store {place}?{name}=... tells a secret; {_ELSEWHERE}")
+    files = os.path.join(local_folder(), "files", _short(url))
+    claims = os.path.join(local_folder(), "claims", _short(url))
+    tier: Tier | None = Tier(os.path.join(local_folder(), "frames"))
+    objects: Objects
+    if scheme == "file":
+        if set(given) != {"shared"}:
+            raise ValueError(f"store {url!r} has unknown options; only ?shared may follow a folder")
+        root = os.path.abspath(os.path.expanduser(place.partition("://")[2]))
+        url = f"file://{root}?shared"
+        objects, files = FolderObjects(root), os.path.join(root, "checkpoint")
+    elif scheme == "memory":
+        objects, tier = _memories.setdefault(url, MemoryObjects()), None
+        files += f"-{os.getpid()}"
+    else:
+        _check_scheme(url, scheme)
+        if not host:
+            raise ValueError(f"store {url!r} names no bucket; use {scheme}://bucket/prefix")
+        objects = RemoteObjects(place, {**_as_options(given), **options})
+    return SharedStore(url, objects, tier, files, claims, settings, reopened)
+
+
+_ELSEWHERE = "give credentials in the environment, or with open_store(url, storage_options={...})"
+
+
+def _check_scheme(url: str, scheme: str) -> None:
+    try:
+        from fsspec.registry import known_implementations
+    except ImportError as error:
+        advice = 'install it: pip install "checkpoint-tool[shared]"'
+        raise StoreError(url, "fsspec is not installed", advice) from error
+    if scheme not in known_implementations or scheme in _UNFIT:
+        raise ValueError(f"store {url!r} has the unknown scheme {scheme!r}; use a path, file:///folder or s3://bucket")
+
+
+def _as_options(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return what fsspec takes for the options of an address; `region` and `timeout` (in seconds) are those of S3."""
+    options: dict[str, Any] = {name: {"true": True, "false": False}.get(value, value) for name, value in given.items()}
+    if "region" in options:
+        options["client_kwargs"] = {"region_name": options.pop("region")}
+    if "timeout" in options:
+        seconds = float(options.pop("timeout"))
+        retries = {"max_attempts": 2, "mode": "standard"}
+        options["config_kwargs"] = {"connect_timeout": seconds, "read_timeout": seconds, "retries": retries}
+    return options
+
+
+def _short(text: str) -> str:
+    return xxhash.xxh3_64_hexdigest(text.encode())

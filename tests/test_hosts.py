@@ -1,0 +1,191 @@
+"""Hosts: programs in network namespaces of their own, which share nothing but a server that they reach by network.
+
+These need root and `ip` (Linux); elsewhere they are skipped, and say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import final
+
+import pytest
+from buckets import CREDENTIALS, SERVER
+
+import checkpoint
+
+ROOT = Path(checkpoint.__file__).parents[1]
+NETWORK = "10.213.77"
+#: Names of devices have at most 15 characters; several runs of these tests may be at work.
+OURS = f"cp{os.getpid() % 10**7}"
+SWITCH = f"{OURS}-s"
+
+
+def reason_to_skip() -> str:
+    """Return why there can be no hosts here; empty if there can."""
+    if sys.platform != "linux" or shutil.which("ip") is None:
+        return "network namespaces need Linux and the command ip"
+    if os.geteuid() != 0:
+        return "making network namespaces needs root"
+    made = subprocess.run(["ip", "netns", "add", f"{OURS}-t"], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"this system makes no network namespaces: {made.stderr.strip()}"
+    ip("netns", "del", f"{OURS}-t")
+    return ""
+
+
+def ip(*arguments: str) -> None:
+    """Run `ip`."""
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@final
+class Host:
+    """A host with an address, a folder, and a cable that can be pulled."""
+
+    def __init__(self, name: str, number: int, folder: Path) -> None:
+        self.name, self.address, self.folder = name, f"{NETWORK}.{number}", folder
+        folder.mkdir()
+        ip("netns", "add", name)
+        ip("link", "add", f"{name}-c", "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("link", "set", f"{name}-c", "master", SWITCH, "up")
+        ip("-n", name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
+        ip("-n", name, "link", "set", "lo", "up")
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command that runs Python on this host."""
+        return ["ip", "netns", "exec", self.name, sys.executable, *arguments]
+
+    def start(self, code: str, url: str) -> subprocess.Popen[str]:
+        """Start a program here, with a disk of its own and the address of a store."""
+        paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+        environment = os.environ | CREDENTIALS | {
+            "PYTHONPATH": paths, "CP_CACHE_DIR": url, "CP_LOCAL_DIR": str(self.folder / "local")}  # fmt: skip
+        return subprocess.Popen(
+            self.command("-c", code), cwd=self.folder, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+    def cable(self, state: str) -> None:
+        """Pull the cable ("down") or plug it in again ("up")."""
+        ip("link", "set", f"{self.name}-c", state)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[list[Host]]:
+    """Return three hosts on one network."""
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    ip("link", "add", SWITCH, "type", "bridge")
+    made: list[Host] = []
+    try:
+        ip("link", "set", SWITCH, "up")
+        for number in (1, 2, 3):
+            made.append(Host(f"{OURS}-{number}", number, tmp_path / f"host-{number}"))
+        yield made
+    finally:
+        for number in (1, 2, 3):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                ip("netns", "del", f"{OURS}-{number}")
+        ip("link", "del", SWITCH)
+
+
+@contextlib.contextmanager
+def serving(host: Host) -> Iterator[str]:
+    """Serve S3 on a host for a block; yields the address of a new store."""
+    with subprocess.Popen(host.command(str(SERVER), host.address), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            endpoint = f"http://{host.address}:{process.stdout.readline().strip()}"
+            making = f"import sys; sys.path.insert(0, {str(SERVER.parent)!r}); import buckets; buckets.S3({endpoint!r})"
+            subprocess.run(host.command("-c", making), check=True)
+            yield f"s3://bucket-of-tests/hosts?endpoint_url={endpoint}&timeout=1"
+        finally:
+            process.kill()
+
+
+STEPS = """
+import sys
+from checkpoint import memo
+
+@memo
+def step(n: int, before: list) -> list:
+    print("computing", n, flush=True)
+    if n == 3 and sys.stdin.readline() == "":
+        raise SystemExit
+    return [before[0] + n, "large enough to be stored at once" * 1000]
+
+last = step(1, [0])
+for n in range(2, 6):
+    last = step(n, last)
+try:
+    print("value", last.run(executor="serial", progress=False)[0])
+except OSError as error:
+    print("failed", type(error).__name__)
+"""
+
+
+def lines_of(program: subprocess.Popen[str], last: str) -> list[str]:
+    """Return what a program says, up to a line that begins in a certain way."""
+    assert program.stdout is not None
+    said: list[str] = []
+    while not said or not said[-1].startswith(last):
+        line = program.stdout.readline()
+        assert line, f"it ended after {said}"
+        said.append(line.strip())
+    return said
+
+
+def go_on(program: subprocess.Popen[str]) -> None:
+    """Let a program go on that waits in step 3."""
+    assert program.stdin is not None
+    program.stdin.write("\n")
+    program.stdin.flush()
+
+
+def test_hosts_share_results_through_a_cut_and_a_kill(hosts: list[Host]) -> None:
+    """A host that loses its network fails with an error and keeps what it stored; others go on from there.
+
+    The driver is killed, the network is cut and healed, and each step is computed again only if it was running.
+    """
+    server, one, two = hosts
+    with serving(server) as url:
+        killed = one.start(STEPS, url)
+        said = lines_of(killed, "computing 3")
+        killed.kill()
+        killed.communicate()
+
+        cut = two.start(STEPS, url)
+        said += lines_of(cut, "computing 3")
+        two.cable("down")
+        go_on(cut)
+        rest = cut.communicate(timeout=280)[0].splitlines()
+        assert ["failed StoreError"] == rest[-1:]
+
+        two.cable("up")
+        healed = two.start(STEPS, url)
+        said += lines_of(healed, "computing 3")
+        go_on(healed)
+        said += healed.communicate(timeout=280)[0].splitlines()
+        last = one.start(STEPS, url)
+        said += last.communicate(timeout=280)[0].splitlines()
+    computing = [line.removeprefix("computing ") for line in said if line.startswith("computing")]
+    assert (["1", "2", "3", "3", "3", "4", "5"], ["value 15"] * 2) == (
+        sorted(computing), [line for line in said if line.startswith("value")])  # fmt: skip
+
+
+def test_a_short_cut_is_survived(hosts: list[Host]) -> None:
+    """A run whose network comes back within its repetitions ends as if nothing had been."""
+    server, one, _ = hosts
+    with serving(server) as url:
+        program = one.start(STEPS, url)
+        lines_of(program, "computing 3")
+        one.cable("down")
+        go_on(program)
+        one.cable("up")
+        assert "value 15" in program.communicate(timeout=280)[0]
