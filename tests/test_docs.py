@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,18 @@ def run_block(page: Path, line: int, code: str, namespace: dict[str, Any]) -> No
     assert not output, "".join(output)
 
 
+@pytest.fixture
+def own_modules() -> Iterator[None]:
+    """Forget the modules that a page has written: another page may write one of the same name."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(os.getcwd()):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+@pytest.mark.usefixtures("own_modules")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_block_of_a_page_runs(page: Path) -> None:
     """What a page shows, in Python or in a shell, works when it is typed in from top to bottom."""
