@@ -104,8 +104,9 @@ def test_a_settled_file_is_not_read_twice(tmp_path: Path, monkeypatch: pytest.Mo
     path = put(tmp_path / "a.txt", "1")
     first = File(path).digest
     os.chmod(path, 0o000)
-    monkeypatch.setattr("builtins.open", lambda *args, **options: pytest.fail("it was read"))
-    assert first == File(path).digest
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda *args, **options: pytest.fail("it was read"))
+        assert first == File(path).digest
 
 
 def test_the_digest_of_a_large_file_is_kept_in_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +117,9 @@ def test_the_digest_of_a_large_file_is_kept_in_the_store(tmp_path: Path, monkeyp
     path = put(tmp_path / "a.txt", "12345")
     first = File(path).digest
     files._digests.clear()
-    monkeypatch.setattr("builtins.open", lambda *args, **options: pytest.fail("it was read"))
-    assert first == File(path).digest
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", lambda *args, **options: pytest.fail("it was read"))
+        assert first == File(path).digest
 
 
 def test_a_runner_that_changes_its_file_is_told(tmp_path: Path) -> None:

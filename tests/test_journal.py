@@ -737,7 +737,7 @@ def test_an_unknown_schema_is_refused(journal: Journal) -> None:
     sql(journal, "PRAGMA user_version = 7")
     content = (folder_of(journal) / "journal.db").read_bytes()
     for use in (journal.snapshots, lambda: append(journal.begin("g"), {})):
-        with pytest.raises(StoreError, match=r"has schema 7 and this version of checkpoint reads 2; use the version"):
+        with pytest.raises(StoreError, match=r"has schema 7 and this version of checkpoint reads 3; use the version"):
             use()
     journal.close()
     assert content == (folder_of(journal) / "journal.db").read_bytes()

@@ -393,7 +393,7 @@ def test_sigterm_ends_the_wait_before_a_retry(tmp_path: Path, store: Path) -> No
         textwrap.dedent("""
             import sys
             from checkpoint.flows.workflow import RetryPolicy, task, workflow
-            with workflow("retries") as flow:
+            with workflow("waits to retry") as flow:
                 @task(inject_context=True, retry_policy=RetryPolicy(1, initial_interval=600, max_interval=600))
                 def fails(context):
                     print("attempt", context.retry_count, flush=True)
@@ -406,7 +406,7 @@ def test_sigterm_ends_the_wait_before_a_retry(tmp_path: Path, store: Path) -> No
     process = start("retries.py", store=store, folder=tmp_path)
     assert process.stdout is not None
     assert "attempt 0\n" == process.stdout.readline()
-    while not (found := CheckpointManager.resume_latest("retries")[0]).failures:
+    while not (found := CheckpointManager.resume_latest("waits to retry")[0]).failures:
         pass
     assert 1 == found.retry_controller.get_retry_count("fails")
     process.terminate()

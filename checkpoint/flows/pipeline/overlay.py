@@ -10,6 +10,7 @@ Next: flows/pipeline/lines.py
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class Overlay:
         self.url, self.settings = below.url, below.settings
         self.lookup, self.scan, self.tasks = below.lookup, below.scan, below.tasks
         self.records, self.cleared_at, self.damaged = below.records, below.cleared_at, below.damaged
-        self.clear, self.using = below.clear, below.using
+        self.clear = below.clear
         self.claims, self.changes = below.claims, below.changes
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,6 +83,10 @@ class Overlay:
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row."""
         return (self._scratch if self._is_own(task, row) else self._below).directory(task, row)
+
+    def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Return a block in which nothing is collected below; a run that keeps nothing leaves nothing there."""
+        return self._below.using()
 
     def close(self) -> None:
         """Close what is not kept; the store below stays open."""
