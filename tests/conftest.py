@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from buckets import CREDENTIALS, S3, serving_s3
 
 import checkpoint.journal
 import checkpoint.store
+
+# A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
