@@ -26,11 +26,11 @@ __all__ = [
 
 
 class WorkflowRuntimeError(CheckpointError, RuntimeError):
-    """A run has ended early. Attributes: `task_id`, `cause` (an exception of a task, or None; never sent along)."""
+    """A run has ended early. Attributes: `task_id`, `reason`, `cause` (a task's exception or None; not sent along)."""
 
-    def __init__(self, task_id: str, *args: object) -> None:
-        super().__init__(task_id, *args)
-        self.task_id = task_id
+    def __init__(self, task_id: str, reason: str) -> None:
+        super().__init__(task_id, reason)
+        self.task_id, self.reason = task_id, reason
         self.cause: BaseException | None = None
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
@@ -39,17 +39,13 @@ class WorkflowRuntimeError(CheckpointError, RuntimeError):
     def __str__(self) -> str:
         return f"task {self.task_id} failed: {self.reason}; it stays pending, and runs first when the workflow goes on"
 
-    @property
-    def reason(self) -> str:
-        """What the task failed of."""
-        return str(self.args[1])
-
 
 class RetryLimitExceededError(WorkflowRuntimeError):
     """A task failed as often as it may. Attributes: `task_id`, `reason`, `max_retries`, `cause`."""
 
     def __init__(self, task_id: str, reason: str, max_retries: int) -> None:
-        super().__init__(task_id, reason, max_retries)
+        super().__init__(task_id, reason)
+        self.args = (task_id, reason, max_retries)
         self.max_retries = max_retries
 
     def __str__(self) -> str:
@@ -60,7 +56,8 @@ class CycleLimitExceededError(WorkflowRuntimeError):
     """A task asked for one more iteration than it may have. Attributes: `task_id`, `max_cycles`."""
 
     def __init__(self, task_id: str, max_cycles: int) -> None:
-        super().__init__(task_id, max_cycles)
+        super().__init__(task_id, f"it may run {max_cycles} times")
+        self.args = (task_id, max_cycles)
         self.max_cycles = max_cycles
 
     def __str__(self) -> str:
@@ -74,7 +71,8 @@ class ParallelGroupError(WorkflowRuntimeError):
     """Members of a group failed. Attributes: `group_id`, `failures` (task id -> text), `successful_tasks` (ids)."""
 
     def __init__(self, group_id: str, failures: dict[str, str], successful_tasks: tuple[str, ...] = ()) -> None:
-        super().__init__(group_id, failures, successful_tasks)
+        super().__init__(group_id, "; ".join(f"{task_id}: {text}" for task_id, text in failures.items()))
+        self.args = (group_id, failures, successful_tasks)
         self.group_id, self.failures, self.successful_tasks = group_id, failures, successful_tasks
 
     @property
@@ -83,8 +81,8 @@ class ParallelGroupError(WorkflowRuntimeError):
         return list(self.failures.items())
 
     def __str__(self) -> str:
-        told = "; ".join(f"{task_id}: {text}" for task_id, text in self.failures.items())
-        return f"group {self.group_id} failed in {len(self.failures)} of its members: {told}; the others are kept"
+        count = len(self.failures)
+        return f"group {self.group_id} failed in {count} of its members: {self.reason}; the others are kept"
 
 
 class WorkflowCanceledError(WorkflowRuntimeError):
