@@ -6,6 +6,7 @@ These need root and `ip` (Linux); elsewhere they are skipped, and say so.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ ROOT = Path(checkpoint.__file__).parents[1]
 NETWORK = "10.213.77"
 #: Names of devices have at most 15 characters; several runs of these tests may be at work.
 OURS = f"cp{os.getpid() % 10**7}"
-SWITCH = f"{OURS}-s"
+#: Each test has names of its own: what a namespace held goes away some time after the command that deletes it.
+NUMBERS = itertools.count()
 
 
 def reason_to_skip() -> str:
@@ -41,19 +43,22 @@ def reason_to_skip() -> str:
 
 def ip(*arguments: str) -> None:
     """Run `ip`."""
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
 
 
 @final
 class Host:
     """A host with an address, a folder, and a cable that can be pulled."""
 
-    def __init__(self, name: str, number: int, folder: Path) -> None:
-        self.name, self.address, self.folder = name, f"{NETWORK}.{number}", folder
+    def __init__(self, number: int, switch: str, folder: Path) -> None:
+        name = self.name = f"{OURS}-{next(NUMBERS)}"
+        self.address, self.folder = f"{NETWORK}.{number}", folder
         folder.mkdir()
         ip("netns", "add", name)
         ip("link", "add", f"{name}-c", "type", "veth", "peer", "name", "eth0", "netns", name)
-        ip("link", "set", f"{name}-c", "master", SWITCH, "up")
+        ip("link", "set", f"{name}-c", "master", switch, "up")
         ip("-n", name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         ip("-n", name, "link", "set", "eth0", "up")
         ip("-n", name, "link", "set", "lo", "up")
@@ -81,18 +86,15 @@ def hosts(tmp_path: Path) -> Iterator[list[Host]]:
     """Return three hosts on one network."""
     if reason := reason_to_skip():
         pytest.skip(reason)
-    ip("link", "add", SWITCH, "type", "bridge")
-    made: list[Host] = []
-    try:
-        ip("link", "set", SWITCH, "up")
-        for number in (1, 2, 3):
-            made.append(Host(f"{OURS}-{number}", number, tmp_path / f"host-{number}"))
+    with contextlib.ExitStack() as undo:
+        switch = f"{OURS}-{next(NUMBERS)}"
+        ip("link", "add", switch, "type", "bridge")
+        undo.callback(ip, "link", "del", switch)
+        ip("link", "set", switch, "up")
+        made = [Host(number, switch, tmp_path / f"host-{number}") for number in (1, 2, 3)]
+        for host in made:
+            undo.callback(ip, "netns", "del", host.name)
         yield made
-    finally:
-        for number in (1, 2, 3):
-            with contextlib.suppress(subprocess.CalledProcessError):
-                ip("netns", "del", f"{OURS}-{number}")
-        ip("link", "del", SWITCH)
 
 
 @contextlib.contextmanager
