@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, final
 
 from checkpoint import keys, texts
+from checkpoint.errors import StoreError
 from checkpoint.store import Entry, Store
 from checkpoint.version import row_of_entry
 
@@ -234,7 +235,10 @@ def usages(store: Store) -> list[Usage]:
     """
     if "://" in store.url:
         from checkpoint.store.shared.inventory import usages_of  # few programs need it
+        from checkpoint.store.shared.shared import SharedStore
 
+        if not isinstance(store, SharedStore):
+            raise StoreError(store.url, "what this kind of store takes cannot be told", "name a folder or an address")
         return sorted(itertools.starmap(Usage, usages_of(store)), key=lambda usage: usage.total, reverse=True)
     root = Path(store.url, "checkpoint")
     if not root.is_dir():
