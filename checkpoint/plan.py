@@ -255,6 +255,22 @@ class Plan:
         entry = self.served[node]
         return edition_of(entry.fingerprint, entry.basis) if entry is not None else self._editions[node]
 
+    def editions_above(self, node: int) -> dict[bytes, str]:
+        """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
+        found: dict[bytes, str] = {}
+        seen = set(self._graph.upstream[node])
+        pending = list(seen)
+        while pending:
+            above = pending.pop()
+            version = self.versions[above]
+            if not self._graph.instances[above].task.is_stored:
+                new = set(self._graph.upstream[above]) - seen
+                pending.extend(new)
+                seen |= new
+            elif version is not None:
+                found[version[:16]] = self.edition(above)
+        return found
+
     def computed(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
         """Settle a running node; return the nodes below that turned out fresh."""
         return self._settle(node, State.COMPUTED, generation, digest, edition)

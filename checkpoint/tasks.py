@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import itertools
 import os
 import threading
@@ -38,6 +37,7 @@ from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
+from checkpoint.signatures import Signature
 
 if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imported where it is used
     from pathlib import Path
@@ -48,8 +48,9 @@ if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imp
     from checkpoint.forecasts import Forecast
     from checkpoint.lineage import Lineage
     from checkpoint.reasons import Reason
+    from checkpoint.reports import RunReport
     from checkpoint.revisions import Revisions
-    from checkpoint.runs import RunOptions, RunReport
+    from checkpoint.runs import RunOptions
     from checkpoint.store import Entry
     from checkpoint.wire import TaskReference
 
@@ -292,7 +293,7 @@ class Task(Generic[P, R]):
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-        self._signature = keys.Signature(function, self.name, options.defaults_added)
+        self._signature = Signature(function, self.name, options.defaults_added)
         self._tracker = Tracker(function, options.depends_on, options.version)
         self._captured: str | None = None
         self._code: Code | None = None  # where the task came from another process
@@ -387,13 +388,14 @@ class Task(Generic[P, R]):
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
+        from checkpoint.revival import decode_arguments
         from checkpoint.store import current_store
         from checkpoint.version import key_of
 
         kept = (found for found in current_store().scan(self.name) if not found[1].is_collected)
         for key, rows in itertools.groupby(kept, lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
-            arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
+            arguments = {**self._options.defaults_added, **decode_arguments(key)}
             yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
@@ -566,7 +568,7 @@ class Task(Generic[P, R]):
         if type(made) is Runner:
             return made
         if not callable(made) or isinstance(made, (type, Task)):
-            if inspect.iscoroutine(made):
+            if isinstance(made, types.CoroutineType):
                 made.close()
             raise TypeError(
                 f"the body of task {self.name} must return the function that computes its result, not {name_of(made)}; "
@@ -587,7 +589,9 @@ class Task(Generic[P, R]):
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
         if instance.values is not None:
             return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
-        return {**self._options.defaults_added, **keys.decode_arguments(instance.key)}
+        from checkpoint.revival import decode_arguments
+
+        return {**self._options.defaults_added, **decode_arguments(instance.key)}
 
     def _describe(self, instance: TaskInstance[Any]) -> str:
         arguments = instance.arguments
@@ -689,9 +693,9 @@ def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
 
     Arguments and errors are those of `run`, but failures of tasks are in the report.
     """
-    from checkpoint import runs
+    from checkpoint import reports
 
-    return runs.run_report(instances, options)
+    return reports.run_report(instances, options)
 
 
 async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:
