@@ -240,9 +240,9 @@ def encode(value: Any, where: str = "the value") -> str:
     Args:
         value: JSON values, tuple, set, frozenset, bytes, bytearray, complex, range, OrderedDict, Decimal,
             Fraction, UUID, date, time, datetime, timedelta, Path, Enum members, dataclasses, named tuples,
-            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances, files,
-            functions and classes (see functions.py), and types given to `register`; nested at will. Dicts may
-            have any of these as keys.
+            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances and parts
+            of their values, files, functions and classes (see functions.py), and types given to `register`;
+            nested at will. Dicts may have any of these as keys.
         where: what to call the value in an error.
 
     Raises:

@@ -41,6 +41,8 @@ class Opaque:
         if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
             given = decode_arguments(self.content[1])
             return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        if self.tag == "item":
+            return repr(self.content[0]) + "".join(f"[{index!r}]" for index in self.content[1:])
         if self.tag == "enum":
             return ".".join(self.content.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
@@ -127,7 +129,7 @@ def _revive(content: Any) -> Any:
         ((name, inner),) = content.items()
         if name.startswith("$"):
             decoder = _decoders.get(name)
-            return decoder(inner) if decoder is not None else Opaque(name[1:], inner)
+            return decoder(inner) if decoder is not None else Opaque(name[1:], _revive(inner))
     return {name: _revive(inner) for name, inner in content.items()}
 
 
