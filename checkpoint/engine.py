@@ -79,9 +79,7 @@ class Run:
         error: BaseException | None = None
         try:
             states, served = self._plan.states, self._plan.served
-            for node, state in enumerate(states):
-                if state is State.FRESH:
-                    self._telling.hit(node, served[node])
+            self._telling.hits([node for node, state in enumerate(states) if state is State.FRESH], served)
             self._give_notice()
             unsettled = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
             if unsettled:

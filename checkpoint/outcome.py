@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
@@ -83,15 +84,23 @@ class Telling:
             for observer in self.observers:
                 observer.end(RunEnded(self.outcome.seconds, self.outcome.counts, error))
 
-    def hit(self, node: int, entry: Entry | None) -> None:
-        """Count a fresh instance, and tell of it."""
-        instance = self._instances[node]
-        self.outcome.counts[instance.task.name].hit += 1
+    def hits(self, nodes: Sequence[int], served: Sequence[Entry | None]) -> None:
+        """Count fresh instances, and tell of each.
+
+        Args:
+            nodes: which they are.
+            served: node -> its entry.
+        """
+        instances = self._instances
+        for name, count in Counter([instances[node].task.name for node in nodes]).items():
+            self.outcome.counts[name].hit += count
         if self.observers:
             from checkpoint.events import Event, EventKind
 
-            seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
-            self.notify(Event(EventKind.HIT, instance, self.seconds(), seconds, size, node=node))
+            for node in nodes:
+                entry = served[node]
+                seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
+                self.notify(Event(EventKind.HIT, instances[node], self.seconds(), seconds, size, node=node))
 
     def notify(self, event: Event) -> None:
         """Tell observers of an event."""

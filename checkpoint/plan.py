@@ -95,13 +95,13 @@ class Plan:
         for above in upstream:
             self._dependents.setdefault(above, []).append(node)
 
-    def _upstream_versions(self, node: int) -> list[bytes]:
+    def _upstream_versions(self, node: int) -> Sequence[bytes]:
         versions = self.versions
         return [version for above in self._graph.upstream[node] if (version := versions[above]) is not None]
 
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
-        upstream = self._upstream_versions(node)
+        upstream = self._upstream_versions(node) if self._graph.upstream[node] else ()
         if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
             self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
             return False

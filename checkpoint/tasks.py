@@ -290,6 +290,16 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
+        #: How results are turned into bytes; None for pickle.
+        self.codec: codec.Codec | None = options.codec
+        #: The zstandard level of results; None for no compression.
+        self.level: int | None = options.level
+        #: How many instances may run at once in a run; the named resource that one holds while it runs.
+        self.max_concurrency, self.pool = options.max_concurrency, options.pool
+        #: How often a failed instance is tried again; seconds after which a runner is stopped.
+        self.retries, self.timeout = options.retries, options.timeout
+        #: Whether results are kept.
+        self.is_stored: bool = options.is_stored
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
@@ -470,41 +480,6 @@ class Task(Generic[P, R]):
     def defaults_added(self) -> frozenset[str]:
         """Parameters that are newer than some results."""
         return frozenset(self._options.defaults_added)
-
-    @property
-    def codec(self) -> codec.Codec | None:
-        """How results are turned into bytes; None for pickle."""
-        return self._options.codec
-
-    @property
-    def level(self) -> int | None:
-        """The zstandard level of results; None for no compression."""
-        return self._options.level
-
-    @property
-    def max_concurrency(self) -> int | None:
-        """How many instances may run at once in a run."""
-        return self._options.max_concurrency
-
-    @property
-    def pool(self) -> str | None:
-        """The named resource that an instance holds while it runs."""
-        return self._options.pool
-
-    @property
-    def retries(self) -> int:
-        """How often a failed instance is tried again."""
-        return self._options.retries
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds after which a runner is stopped."""
-        return self._options.timeout
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether results are kept."""
-        return self._options.is_stored
 
     # --- between processes ---
 

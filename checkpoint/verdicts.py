@@ -97,16 +97,16 @@ class Verdicts:
         count.seconds += report.seconds
         count.size += report.size
         self.tell(EventKind.COMPUTED, node, report)
-        for fresh in self._plan.computed(node, report.generation, report.digest, report.edition):
-            self._telling.hit(fresh, self._plan.served[fresh])
+        if fresh := self._plan.computed(node, report.generation, report.digest, report.edition):
+            self._telling.hits(fresh, self._plan.served)
 
     def _found(self, node: int, report: Report) -> None:
         count = self._outcome.counts[self._graph.instances[node].task.name]
         count.hit += 1
         count.found += 1
         self.tell(EventKind.FOUND, node, report)
-        for fresh in self._plan.found(node, report.generation, report.digest, report.edition):
-            self._telling.hit(fresh, self._plan.served[fresh])
+        if fresh := self._plan.found(node, report.generation, report.digest, report.edition):
+            self._telling.hits(fresh, self._plan.served)
 
     def _park(self, node: int, report: Report) -> None:
         """Put aside a node that another run is computing."""
