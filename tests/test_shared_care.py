@@ -297,10 +297,12 @@ def test_keys_that_are_too_long_for_names_are_known_after_their_values_went(tmp_
 # --- the rest --------------------------------------------------------------------------------------------
 
 
-def test_commands_work_on_shared_stores(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["folder", pytest.param("s3", marks=pytest.mark.stress)])
+def test_commands_work_on_shared_stores(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`verify`, `gc` and `du` take an address."""
-    if url.startswith("memory"):
-        pytest.skip("a command has a memory of its own")
+    url = request.getfixturevalue("s3").new_url() if kind == "s3" else f"file://{tmp_path}/care?shared"
     compute(url, block(1, 40_000), square(3))
 
     def told(*command: str) -> Any:

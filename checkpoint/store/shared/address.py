@@ -66,7 +66,7 @@ def shared_store(
             "no run keeps %s to a maximum size, for hosts share it; use 'checkpoint gc --max-size'",
             url.partition("?")[0],
         )
-    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and nobody collects here
+    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and no run collects here
     if options is not None and options != _options.get(url):
         _options[url] = dict(options)
         for opened in [opened for opened in _opened if opened[0] == url]:

@@ -388,7 +388,7 @@ class SharedStore:
         return changes_at(self._claims)
 
     def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Return a block without meaning here: nothing is ever collected from a shared store."""
+        """Return a block without meaning here: who collects from a shared store can't know who uses it."""
         return contextlib.nullcontext()
 
     def close(self) -> None:
