@@ -312,7 +312,15 @@ class Run:
             self.surveyed.changes,
             node not in self._unclaimed,
             not (instance.is_forced or node in self._forced),
+            self._usual_seconds(node),
         )
+
+    def _usual_seconds(self, node: int) -> float | None:
+        """Return how long an instance takes as far as is known: others of its task in this run, itself before."""
+        seconds = self._seconds_per_task.get(self._graph.instances[node].task.name)
+        if seconds is None:
+            seconds = max((entry.seconds for entry in self.surveyed.entries[node]), default=None)
+        return seconds
 
     def _editions_above(self, node: int) -> dict[bytes, str]:
         """Return the editions of what a node reads: its upstream, and that of those which are not stored."""

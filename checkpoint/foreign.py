@@ -25,7 +25,7 @@ from checkpoint.errors import TaskLostError
 from checkpoint.store import Parcel, Store
 from checkpoint.traits import ExecutorTraits, Submits
 from checkpoint.version import address_of, row_of
-from checkpoint.worker import Job, Kind, Report
+from checkpoint.worker import Job, Kind, Report, dropped_report
 
 __all__ = ["ForeignProcesses"]
 
@@ -143,7 +143,7 @@ class ForeignProcesses:
             for position, (job, report) in enumerate(zip(jobs, reports, strict=False)):
                 row = row_of(job.instance.key, report.edition)
                 if report.kind == Kind.COMPUTED and (job.instance.task.name, row) in dropped:
-                    reports[position] = Report(Kind.SUPERSEDED)
+                    reports[position] = dropped_report(self._store, job.instance, report)
         return reports
 
     def forget(self, batch: int) -> None:
