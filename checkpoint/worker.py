@@ -531,10 +531,12 @@ class _Batch:
             is_dropped = (job.instance.task.name, self._rows[position]) in self.store.dropped
             if is_dropped and report is not None and report.kind is Kind.COMPUTED:
                 self._reports[position] = dropped_report(self.store, job.instance, report)
-                dropped.add(job.instance)
             elif dropped.intersection(self._upstream[position]):
                 self._reports[position] = None
-                dropped.add(job.instance)
+            else:
+                continue
+            dropped.add(job.instance)
+            self._made.pop(job.instance, None)
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
 
 

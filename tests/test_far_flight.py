@@ -191,7 +191,7 @@ def test_inner_runs_that_wait_for_each_other_go_on(new_url: Callable[..., str], 
 
 @pytest.mark.parametrize(
     ("programs", "size", "wanted", "kills", "lease"),
-    [(3, 70, 12, 2, 4), pytest.param(16, 1000, 400, 60, 15, marks=pytest.mark.stress)],
+    [(3, 60, 6, 2, 4), pytest.param(16, 1000, 400, 60, 15, marks=pytest.mark.stress)],
     ids=["few", "many"],
 )
 def test_a_kill_on_one_of_many_hosts_costs_what_was_running(

@@ -38,7 +38,8 @@ class LeasedClaims:
         self._local, self._owner = local, owner
         self._scope = scope_of(local)
         self._leased: set[int] = set()
-        self._count = 0
+        #: How many leases were taken, and whether the last claim has one.
+        self._count, self._is_leased = 0, False
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # at the end of the interpreter anything may be gone
@@ -48,7 +49,8 @@ class LeasedClaims:
         """Claim something; False if somebody else holds it, here or on another host."""
         if not self._local.take(name):
             return False
-        if name in self._leased or (seconds is not None and seconds < _WORTH_SECONDS):
+        self._is_leased = name in self._leased or seconds is None or seconds >= _WORTH_SECONDS
+        if name in self._leased or not self._is_leased:
             return True
         if not self._owner.acquire(name, self._scope):
             self._local.release([name])
@@ -81,11 +83,11 @@ class LeasedClaims:
         self._local.committed()
 
     def changes(self) -> int:
-        """Return a number that is another one after others on this host have committed, or a lease was taken here.
+        """Return a number that is another one after others on this host have committed, or with each lease.
 
-        What other hosts commit makes no difference to it; so after a lease one looks whether they have.
+        What other hosts commit makes no difference to it; so who has a lease looks whether they have.
         """
-        return self._local.changes() + self._count
+        return self._local.changes() + (self._count if self._is_leased else 0)
 
     def close(self) -> None:
         """Give back everything."""
