@@ -18,7 +18,7 @@ from checkpoint import memo, run_report
 from checkpoint.store.shared.address import shared_store
 from checkpoint.store.shared.owner import Owner
 
-NAMES, INSTANCES, LEASE_SECONDS = 200, 20, 30.0
+NAMES, INSTANCES, LEASE_SECONDS = 50, 20, 30.0
 
 
 @memo
@@ -48,11 +48,12 @@ def measure_runs(url: str) -> None:
             print(f"lease={lease}: {task.name} {1000 * each:.0f} ms each")
 
 
-def compete(url: str, line: Barrier, results: multiprocessing.SimpleQueue[tuple[int, int, float]]) -> None:
+def compete(url: str, line: Barrier, results: multiprocessing.SimpleQueue[tuple[int, int, float, float]]) -> None:
     """Take and give back leases of the same names as others, as one of many hosts."""
     owner = Owner(shared_store(url)._objects, LEASE_SECONDS)
     latencies, taken = [], 0
     line.wait()
+    started = time.perf_counter()
     for name in range(NAMES):
         began = time.perf_counter()
         is_mine = owner.acquire(name, "")
@@ -60,7 +61,7 @@ def compete(url: str, line: Barrier, results: multiprocessing.SimpleQueue[tuple[
         if is_mine:
             taken += 1
             owner.release([name])
-    results.put((taken, len(latencies), statistics.median(latencies)))
+    results.put((taken, len(latencies), statistics.median(latencies), time.perf_counter() - started))
 
 
 def main() -> None:
@@ -74,14 +75,13 @@ def main() -> None:
         started = [context.Process(target=compete, args=(url, line, results)) for _ in range(processes)]
         for process in started:
             process.start()
-        began = time.perf_counter()
         found = [results.get() for _ in started]
-        seconds = time.perf_counter() - began
+        seconds = max(item[3] for item in found)
         for process in started:
             process.join()
         asked, median = sum(item[1] for item in found), statistics.median(item[2] for item in found)
         print(f"{processes} processes: {asked} attempts, {sum(item[0] for item in found)} leases, "
-              f"{asked / seconds:.0f} attempts/s with their start, median {1000 * median:.1f} ms")  # fmt: skip
+              f"{asked / seconds:.0f} attempts/s, median {1000 * median:.1f} ms")  # fmt: skip
 
 
 if __name__ == "__main__":
