@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
+import gc
 import multiprocessing
+import os
 import signal
 import socket
 import threading
@@ -12,11 +15,25 @@ from pathlib import Path
 import pytest
 from buckets import CREDENTIALS, S3, serving_s3
 
+import checkpoint
 import checkpoint.journal
 import checkpoint.store
 
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bytecode() -> None:
+    """Compile the package once, not in each program of a test; modules that tests edit at once are always compiled."""
+    compileall.compile_dir(Path(checkpoint.__file__).parent, quiet=2)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen_heap() -> None:
+    """Spare the garbage collector what was imported and collected before the first test: a million objects."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
