@@ -231,9 +231,9 @@ def encode(value: Any, where: str = "the value") -> str:
     Args:
         value: JSON values, tuple, set, frozenset, bytes, bytearray, complex, range, OrderedDict, Decimal,
             Fraction, UUID, date, time, datetime, timedelta, Path, Enum members, dataclasses, named tuples,
-            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances, files,
-            functions and classes (see functions.py), and types given to `register`; nested at will. Dicts may
-            have any of these as keys.
+            numpy scalars and arrays (an array by dtype, shape and the digest of its bytes), task instances and parts
+            of their values, files, functions and classes (see functions.py), and types given to `register`;
+            nested at will. Dicts may have any of these as keys.
         where: what to call the value in an error.
 
     Raises:
@@ -331,6 +331,8 @@ class Opaque:
         if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
             given = decode_arguments(self.content[1])
             return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+        if self.tag == "item":
+            return repr(self.content[0]) + "".join(f"[{index!r}]" for index in self.content[1:])
         if self.tag == "enum":
             return ".".join(self.content.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
@@ -415,7 +417,7 @@ def _revive(content: Any) -> Any:
         ((name, inner),) = content.items()
         if name.startswith("$"):
             decoder = _decoders.get(name)
-            return decoder(inner) if decoder is not None else Opaque(name[1:], inner)
+            return decoder(inner) if decoder is not None else Opaque(name[1:], _revive(inner))
     return {name: _revive(inner) for name, inner in content.items()}
 
 

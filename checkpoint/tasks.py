@@ -618,6 +618,7 @@ def _encode_instance(instance: TaskInstance[Any]) -> list[Any]:
 
 
 keys.register(TaskInstance, "task", _encode_instance)
+keys.register(Item, "item", lambda item: [item.instance, *item.path])
 
 
 # --- running ---------------------------------------------------------------------------------------------

@@ -202,6 +202,27 @@ def test_items_of_instances_are_requirements() -> None:
     assert run([table()["k"][0]], executor="serial") == [7]
 
 
+def test_items_of_instances_are_arguments_of_memos() -> None:
+    """A memo gets that part of the value, and is stale when the whole is."""
+
+    @memo
+    def table() -> dict[str, list[int]]:
+        return {"k": [7, 8]}
+
+    @memo
+    def add(x: int, rest: list[int]) -> int:
+        return x + sum(rest)
+
+    call = add(table()["k"][0], [table()["k"][1], 100])  # type: ignore[list-item]
+    assert (115, "add(x=table()['k'][0], rest=[table()['k'][1], 100])") == (call.run(executor="serial"), repr(call))
+    assert add(table()["k"][1], [table()["k"][1], 100]) != call  # type: ignore[list-item]
+    assert [[repr(part) for part in found.arguments["rest"]] for found in add.entries()] == [
+        [f"{table.name}()['k'][1]", "100"]
+    ]
+    table().clear()
+    assert [table()] == [*call.plan().compute]
+
+
 def test_instances_cannot_be_iterated() -> None:
     """Iterating an instance by mistake is an error, not an endless loop."""
     with pytest.raises(TypeError):

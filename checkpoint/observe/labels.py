@@ -41,4 +41,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, keys.Opaque) and value.tag == "task":
         task, key = value.content
         return _call(task, key) if key.startswith("{") else f"{task.rpartition('.')[2]}(…{key[:_DIGITS]})"
+    if isinstance(value, keys.Opaque) and value.tag == "item":
+        return _shown(value.content[0]) + "".join(f"[{index!r}]" for index in value.content[1:])
     return repr(value)
