@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from buckets import CREDENTIALS, S3, serving_s3
+from hypothesis import settings
 
 import checkpoint
 import checkpoint.journal
@@ -21,6 +22,11 @@ import checkpoint.store
 
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How many examples a property is tried with, where its test doesn't say that; `--hypothesis-profile=long` for many.
+settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile("short")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -746,7 +746,7 @@ def test_a_killed_collector_leaves_a_store_in_order(started: Callable[..., subpr
 _folders = itertools.count()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from(["run", "collect", "clear", "cap"]), st.integers(0, 6)), max_size=8))
 def test_collecting_never_changes_a_value(tmp_path: Path, steps: list[tuple[str, int]]) -> None:
     """Whatever is collected and cleared in between, every run has the right values and the store is in order. [T7]"""

@@ -431,7 +431,7 @@ def options_of(command: click.Command) -> list[str]:
     return [name for option in command.params for name in option.opts if name.startswith("--")]
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_written_is_done_or_refused_in_words(data: st.DataObject, project: Path) -> None:
     """Any path, URL, target, number or date that a command is given ends in 0, 1 or 2, and never in a traceback."""
