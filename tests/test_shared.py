@@ -175,6 +175,7 @@ def test_credentials_stay_in_the_process(
     with open_store(url, storage_options=options | IMPATIENT) as opened:
         assert square(3).run() == 9
         s3.fail({"method": "GET", "match": "list-type", "times": 99, "do": "busy"})
+        monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
         with pytest.raises(StoreError) as caught:
             opened.store.lookup(TASK, [KEY])
     texts = [repr(opened.store), opened.store.url, str(caught.value), caplog.text, repr(opened.store._objects)]  # type: ignore[attr-defined]
@@ -430,15 +431,17 @@ def test_a_server_that_is_away_is_an_error(s3: S3, unused_port: int) -> None:
         assert "s3://bucket-of-tests/x" == caught.value.folder
 
 
-def test_a_server_that_does_not_answer_is_an_error(s3: S3) -> None:
+def test_a_server_that_does_not_answer_is_an_error(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request without an answer is given up and repeated; when none is answered it is an error."""
     store = shared_store(s3.new_url(), options=IMPATIENT)
     store.write(TASK, [write_of(1)])
     s3.fail({"method": "GET", "match": "list-type", "times": 1, "do": "slow"})
     assert 1 == value_at(store)
     s3.fail({"method": "GET", "match": "list-type", "times": 999, "do": "slow"})
-    with pytest.raises(StoreError):
-        store.epochs(TASK, [KEY])
+    with monkeypatch.context() as patch:
+        patch.setattr("s3fs.S3FileSystem.retries", 2)
+        with pytest.raises(StoreError):
+            store.epochs(TASK, [KEY])
     s3.forget()
     assert 1 == value_at(store)
 
