@@ -26,7 +26,7 @@ from checkpoint.store.shared.remote import RemoteObjects
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How many examples a property is tried with, where its test doesn't say that; `--hypothesis-profile=long` for many.
-settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("short", max_examples=20, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile("short")
 
