@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import functools
 import gc
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ import checkpoint
 import checkpoint.journal
 import checkpoint.store
 from checkpoint.store.shared.remote import RemoteObjects
+from checkpoint.store.usage import alone
 
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -95,6 +97,12 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     if not {"executor", "pools"} & set(request.fixturenames):
         assert [process for process in multiprocessing.active_children() if process not in before] == []
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("checkpoint-")] == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let collectors give up at once where a run goes on."""
+    monkeypatch.setattr("checkpoint.care.collection.alone", functools.partial(alone, patience=0.1))
 
 
 @pytest.fixture

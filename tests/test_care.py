@@ -648,6 +648,7 @@ def started(tmp_path: Path, store: Path) -> Iterator[Callable[..., subprocess.Po
         process.communicate()
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("ending", ["end", "kill"])
 def test_nothing_goes_while_a_run_goes_on(started: Callable[..., subprocess.Popen[str]], ending: str) -> None:
     """A store in use is refused, though it can be looked at; the end or death of the run frees it. [T7]"""
@@ -704,6 +705,7 @@ def test_a_run_waits_for_a_collector_and_not_for_ever(store: Path, monkeypatch: 
     assert 1 == square(1).run(executor="serial")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_store_is_in_use_from_its_first_run_on(started: Callable[..., subprocess.Popen[str]]) -> None:
     """A run that makes the store holds it as any other does. [T7]"""
     process = started(RUNNING, "serial")

@@ -587,6 +587,7 @@ def test_gc_removes_what_older_code_made(project: Path) -> None:
     assert said("gc", "--superseded", "programs:choose").startswith("nothing to remove")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_gc_does_nothing_while_a_run_goes_on(store: Path) -> None:
     """The line says so, and the exit code is 1. [T7]"""
     choose(1, 1).run(executor="serial")

@@ -693,7 +693,20 @@ print(report.value, report.computed)
 """
 
 
-@pytest.mark.parametrize("options", [{"executor": "serial"}, {"executor": "processes", "max_workers": 2}], ids=str)
+SERIAL, PROCESSES = {"executor": "serial"}, {"executor": "processes", "max_workers": 2}
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("folder", SERIAL),
+        ("folder", PROCESSES),
+        ("s3", PROCESSES),
+        pytest.param("s3", SERIAL, marks=pytest.mark.stress),
+    ],
+    ids=str,
+    indirect=["url"],
+)
 def test_another_host_finds_what_one_has_computed(options: dict[str, Any], url: str, tmp_path: Path) -> None:
     """Two hosts, with nothing in common but the address in CP_CACHE_DIR, compute each task once between them."""
     outputs = []
