@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from buckets import CREDENTIALS, S3, serving_s3
@@ -21,7 +20,6 @@ from hypothesis import settings
 import checkpoint
 import checkpoint.journal
 import checkpoint.store
-from checkpoint.store.shared.remote import RemoteObjects
 from checkpoint.store.usage import alone
 
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
@@ -66,25 +64,12 @@ def s3_server() -> Iterator[S3]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def s3_clients() -> dict[str, Any]:
-    """Return what stores of this process share, as making a client takes longer than most tests: clients by options."""
-    return {}
-
-
 @pytest.fixture
-def s3(s3_server: S3, s3_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     """Return the S3 server, without faults, and with this process's credentials for it."""
     s3_server.forget()
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    opened = RemoteObjects._open
-
-    def client(objects: RemoteObjects) -> Any:
-        key = f"{os.getpid()} {objects._scheme} {objects._options}"
-        return s3_clients.get(key) or s3_clients.setdefault(key, opened(objects))
-
-    monkeypatch.setattr(RemoteObjects, "_open", client)
     yield s3_server
     s3_server.forget()
 

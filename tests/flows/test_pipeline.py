@@ -500,7 +500,7 @@ def test_only_what_is_chosen_is_kept(chosen: Any, kept: dict[str, int], executor
     """Nothing else is written to the store. [C15]"""
     assert 11 == ((one, ten) >> add)(Config(store=chosen, executor=executor, max_workers=2))
     assert kept == entries(store)
-    assert store.exists() == bool(kept)
+    assert bool(kept) == any(store.glob("checkpoint/[!.]*"))  # a run that took long leaves its record in any case
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
