@@ -12,6 +12,7 @@ Next: store/__init__.py
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +39,7 @@ _DEFAULT = Settings()
 _opened: dict[tuple[str, Settings], SharedStore] = {}
 #: What was given with an address lasts as long as the process.
 _options: dict[str, dict[str, Any]] = {}
+_warned: set[str] = set()
 #: Addresses in memory -> what is there.
 _memories: dict[str, MemoryObjects] = {}
 
@@ -58,7 +60,13 @@ def shared_store(
     Raises:
         ValueError: the address cannot be one, or tells a secret.
     """
-    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and nobody collects here
+    if settings.max_size is not None and url not in _warned:
+        _warned.add(url)
+        logging.getLogger("checkpoint").warning(
+            "no run keeps %s to a maximum size, for hosts share it; use 'checkpoint gc --max-size'",
+            url.partition("?")[0],
+        )
+    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and no run collects here
     if options is not None and options != _options.get(url):
         _options[url] = dict(options)
         for opened in [opened for opened in _opened if opened[0] == url]:

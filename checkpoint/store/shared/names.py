@@ -159,6 +159,10 @@ class Clears:
                 newest[what] = name
         return list(newest.values())
 
+    def obsolete(self) -> list[str]:
+        """Return the names of clears that a later one stands for."""
+        return [name for name in self.names if _epoch_in(name) < self.epoch(name.partition("!")[0])]
+
     def current(self, names: Iterable[str]) -> dict[tuple[str, str], tuple[EntryName, str]]:
         """Return the entries that count, of those with the given names: (digest of the key, edition) -> it, its name.
 

@@ -21,6 +21,7 @@ from typing import final
 
 import xxhash
 
+from checkpoint import codec
 from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.claims import Claims, changes_at, open_claims
@@ -235,17 +236,19 @@ class SharedStore:
         place = f"{self._at(task)}m/{text}"
         found = self._tier.get(f"{self.url}/{place}") if self._tier is not None else None
         if found is None:
-            data = self._objects.get(place, 0, name.entry.size + SIGNATURE_BYTES)
+            end = None if name.entry.is_collected else name.entry.size + SIGNATURE_BYTES
+            data = self._objects.get(place, 0, end)
             if data is None:
                 return None
             found = memoryview(data), False
             if self._tier is not None and len(data) >= name.entry.size:
                 self._tier.put(f"{self.url}/{place}", Frame([data], b""))
         whole, is_mapped = found
-        frame = whole[: name.entry.size]
+        size = codec.value_start(whole) if name.entry.is_collected else name.entry.size
+        frame = whole[:size]
         if self.settings.signer is None:
             return frame, is_mapped
-        frame, signature = memoryview(bytes(frame)), bytes(whole[name.entry.size : name.entry.size + SIGNATURE_BYTES])
+        frame, signature = memoryview(bytes(frame)), bytes(whole[size : size + SIGNATURE_BYTES])
         if not self.settings.signer.is_of_bytes(signature, "shared frame", [name.seal, frame]):
             raise DamagedEntryError("its bytes do not match their signature")
         return frame, False
@@ -385,7 +388,7 @@ class SharedStore:
         return changes_at(self._claims)
 
     def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Return a block without meaning here: nothing is ever collected from a shared store."""
+        """Return a block without meaning here: who collects from a shared store can't know who uses it."""
         return contextlib.nullcontext()
 
     def close(self) -> None:
