@@ -87,7 +87,7 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let collectors give up at once where a run goes on."""
-    monkeypatch.setattr("checkpoint.care.collection.alone", functools.partial(alone, patience=0.1))
+    monkeypatch.setattr("checkpoint.store.inventory.alone", functools.partial(alone, patience=0.1))
 
 
 @pytest.fixture
