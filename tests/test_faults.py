@@ -240,7 +240,7 @@ def test_a_store_that_is_deleted_during_the_run_is_made_again(kind: str, folder:
     """Wherever a run is when its store goes: the right value or a StoreError, and the next run is whole."""
     store = folder / "store"
     code = """
-        for number in range(8 if sys.argv[1] == "processes" else 40):
+        for number in range(4 if sys.argv[1] == "processes" else 16):
             attempt(sizes([part(number * 100 + n, 40_000 if n % 2 else 10) for n in range(8)]))
         print("end")
     """

@@ -391,7 +391,7 @@ def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
 # --- names -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(task=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=400), row=st.text(max_size=50))
 def test_no_name_leaves_the_folder(store: Path, task: str, row: str) -> None:
     """Whatever a task is called and whatever its arguments are, its folders are below the store's, with short names.
