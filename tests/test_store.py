@@ -326,6 +326,25 @@ print(store.write(TASK, [write_of(value, key)]), value_at(store, key) == value)
 """
 
 
+def test_a_clock_that_jumps_does_not_end_the_wait_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another process is just writing is opened when it is free, whatever the time of day is. [45]"""
+    DiskStore(str(tmp_path)).write(TASK, [write_of("value")])
+    (database,) = tmp_path.rglob("cache.db")
+    pauses: list[float] = []
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def wait(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(time, "sleep", wait)
+        monkeypatch.setattr(time, "time", itertools.count(0.0, 1e6).__next__)
+        assert "value" == value_at(DiskStore(str(tmp_path)), KEY)
+    assert 3 == len(pauses)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("value", ["large", "s" * 5000], ids=["in files", "in rows"])
 def test_a_full_disk_loses_nothing_but_what_is_new(value: str, tmp_path: Path) -> None:
