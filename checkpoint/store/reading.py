@@ -1,0 +1,129 @@
+"""Reading: a database that may not be written: a read-only folder, a full disk, the store of somebody else.
+
+SQLite keeps what was committed last in a log beside the database, and an index of that log in memory that processes
+share through a file. So it writes even in order to read, and what is possible depends on which files there are:
+
+    log and index    `mode=ro`: the index is read, or made anew in memory; what others commit is seen
+    no log           `immutable=1`: the database is all there is. SQLite then takes it that nobody writes, so whoever
+                     reads looks before and after whether it still is the same file, and reads again if not
+    log alone        an error: without the log, what was cleared would come back
+
+Must not know: tables.
+
+Next: store/disk.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+import urllib.parse
+from collections.abc import Sequence
+from typing import Any, final
+
+import diskcache
+
+from checkpoint.store.advice import LOCK_SECONDS
+
+__all__ = ["Reader", "is_refusal"]
+
+_REFUSALS = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
+_NUMBERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+#: So often a database is read again that somebody writes meanwhile.
+_MOST_ATTEMPTS = 50
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Tell whether the disk or SQLite says that something cannot be written, which may be readable nevertheless."""
+    if isinstance(error, diskcache.Timeout):
+        error = error.__context__
+    if isinstance(error, OSError):
+        return error.errno in _NUMBERS
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.Error) and code is not None and code & 0xFF in _REFUSALS
+
+
+@final
+class Reader:
+    """A database that is only read. Safe to share between threads; a forked child needs one of its own."""
+
+    def __init__(self, database: str) -> None:
+        """Open it.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be read either.
+        """
+        self._database = database
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._state: tuple[object, ...] = ()
+        self.rows("SELECT 1 FROM sqlite_master", ())
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows of a query, all from one state of the database."""
+        with self._lock:
+            for _ in range(_MOST_ATTEMPTS):
+                connection = self._opened()
+                try:
+                    rows = connection.execute(query, parameters).fetchall()
+                except sqlite3.DatabaseError:
+                    if self.is_in_place():
+                        raise
+                    rows = None
+                if rows is not None and self.is_in_place():
+                    return rows
+                self.close()
+            raise sqlite3.OperationalError("it was written again and again while it was read")
+
+    def is_in_place(self) -> bool:
+        """Tell whether this still is the database that was opened, and can be read in the way that was chosen."""
+        with contextlib.suppress(OSError):
+            return self._state == self._found()[1]
+        return False
+
+    def close(self) -> None:
+        """Close it; it is opened again when it is used."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _found(self) -> tuple[str, tuple[object, ...]]:
+        """Return how the database can be read now, and what must stay the same for that."""
+        found = os.stat(self._database)
+        identity = found.st_dev, found.st_ino
+        if _size(f"{self._database}-wal"):
+            return "mode=ro&readonly_shm=1", identity
+        return "mode=ro&immutable=1", (*identity, found.st_size, found.st_mtime_ns)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            options, self._state = self._found()
+            self._connection = sqlite3.connect(
+                f"file:{urllib.parse.quote(self._database)}?{options}",
+                uri=True,
+                timeout=LOCK_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        return self._connection
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
