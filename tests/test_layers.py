@@ -36,6 +36,8 @@ ORDER = [
     "store.advice",
     "store.usage",
     "store.folders",
+    "store.cache",
+    "store.reading",
     "store.formats",
     "store.mounts",
     "store.disk",

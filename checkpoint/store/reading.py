@@ -10,7 +10,7 @@ share through a file. So it writes even in order to read, and what is possible d
 
 Must not know: tables.
 
-Next: store/disk.py
+Next: store/formats.py
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ import os
 import sqlite3
 import threading
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import diskcache
 
 from checkpoint.store.advice import LOCK_SECONDS
+from checkpoint.store.cache import FrameDisk
 
-__all__ = ["Reader", "is_refusal"]
+__all__ = ["Reader", "is_refusal", "reading"]
 
 _REFUSALS = {
     sqlite3.SQLITE_PERM,
@@ -62,11 +63,14 @@ class Reader:
         Raises:
             sqlite3.Error, OSError: it cannot be read either.
         """
+        #: Where it is, and how frames are read from there.
+        self.directory = os.path.dirname(database)
+        self.disk = FrameDisk(self.directory)
         self._database = database
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._state: tuple[object, ...] = ()
-        self.rows("SELECT 1 FROM sqlite_master", ())
+        self.rows("SELECT 1 FROM sqlite_master LIMIT 1")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a query, all from one state of the database."""
@@ -87,7 +91,7 @@ class Reader:
     def is_in_place(self) -> bool:
         """Tell whether this still is the database that was opened, and can be read in the way that was chosen."""
         with contextlib.suppress(OSError):
-            return self._state == self._found()[1]
+            return self._state == _found(self._database)[1]
         return False
 
     def close(self) -> None:
@@ -101,25 +105,41 @@ class Reader:
         with contextlib.suppress(Exception):
             self.close()
 
-    def _found(self) -> tuple[str, tuple[object, ...]]:
-        """Return how the database can be read now, and what must stay the same for that."""
-        found = os.stat(self._database)
-        identity = found.st_dev, found.st_ino
-        if _size(f"{self._database}-wal"):
-            return "mode=ro&readonly_shm=1", identity
-        return "mode=ro&immutable=1", (*identity, found.st_size, found.st_mtime_ns)
-
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            options, self._state = self._found()
-            self._connection = sqlite3.connect(
-                f"file:{urllib.parse.quote(self._database)}?{options}",
-                uri=True,
-                timeout=LOCK_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            self._connection, self._state = _connected(self._database)
         return self._connection
+
+
+@contextlib.contextmanager
+def reading(database: str) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to a database that cannot be written, which sees one state of it for a block.
+
+    Raises:
+        sqlite3.Error, OSError: it cannot be read either, or somebody wrote to it in a way that this could not see.
+    """
+    connection, state = _connected(database)
+    with contextlib.closing(connection):
+        connection.execute("BEGIN")
+        yield connection
+        if state != _found(database)[1]:
+            raise sqlite3.OperationalError("it was written while it was read")
+
+
+def _found(database: str) -> tuple[str, tuple[object, ...]]:
+    """Return how a database can be read now, and what must stay the same for that."""
+    found = os.stat(database)
+    identity = found.st_dev, found.st_ino
+    if _size(f"{database}-wal"):
+        return "mode=ro&readonly_shm=1", identity
+    return "mode=ro&immutable=1", (*identity, found.st_size, found.st_mtime_ns)
+
+
+def _connected(database: str) -> tuple[sqlite3.Connection, tuple[object, ...]]:
+    options, state = _found(database)
+    address = f"file:{urllib.parse.quote(database)}?{options}"
+    connection = sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+    return connection, state
 
 
 def _size(file: str) -> int:
