@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,22 +68,19 @@ def test_what_others_commit_is_seen(database: Path) -> None:
 
 def test_reading_beside_a_writer_gives_one_state(database: Path) -> None:
     """Whatever moment a writer opens, commits and closes at, all rows are of one round."""
-    is_over = threading.Event()
 
     def write() -> None:
         for number in range(1, 60):
             with writer(database) as connection:
                 fill(connection, number)
-        is_over.set()
 
-    thread = threading.Thread(target=write)
-    thread.start()
-    seen = []
-    while not is_over.is_set():
-        reader = Reader(str(database))
-        seen += [reader.rows(COUNT)[0] for _ in range(3)]
-        reader.close()
-    thread.join()
+    with ThreadPoolExecutor(1) as threads:
+        writing, seen = threads.submit(write), []
+        while not writing.done():
+            reader = Reader(str(database))
+            seen += [reader.rows(COUNT)[0] for _ in range(3)]
+            reader.close()
+        writing.result()
     seen.append(Reader(str(database)).rows(COUNT)[0])
     assert [] == [row for row in seen if row[0] != 500 or row[1] != row[2]]
     assert (500, 59, 59) == seen[-1]
@@ -101,23 +98,13 @@ def test_a_write_that_cannot_be_seen_is_an_error(database: Path) -> None:
         read_too_long()
 
 
-def test_a_log_without_its_index_is_refused(database: Path, tmp_path: Path) -> None:
-    """Without the log, what was cleared would come back."""
+@pytest.mark.parametrize("endings", [["", "-wal", "-shm"], ["", "-wal"]])
+def test_a_killed_writers_log_is_read(endings: list[str], database: Path, tmp_path: Path) -> None:
+    """What was committed and not yet brought to the database counts, with the index of the log or without."""
     with writer(database) as connection:
         fill(connection, 1)
         copy = tmp_path / "copy.db"
-        copy.write_bytes(database.read_bytes())
-        copy.with_name("copy.db-wal").write_bytes(database.with_name(database.name + "-wal").read_bytes())
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        Reader(str(copy))
-
-
-def test_a_killed_writers_log_is_read_with_its_index(database: Path, tmp_path: Path) -> None:
-    """What was committed and not yet brought to the database counts."""
-    with writer(database) as connection:
-        fill(connection, 1)
-        copy = tmp_path / "copy.db"
-        for ending in ("", "-wal", "-shm"):
+        for ending in endings:
             copy.with_name(copy.name + ending).write_bytes(database.with_name(database.name + ending).read_bytes())
     assert [(500, 1, 1)] == Reader(str(copy)).rows(COUNT)
 

@@ -151,6 +151,8 @@ class DiskStore:
                 return cache
             path = self._path(task)
             self._refuse_network()
+            if task in self._readers:
+                self._readers[task].close()  # it may keep SQLite from writing in this whole process
             with self._explained(path):
                 self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
@@ -464,8 +466,10 @@ class DiskStore:
         """Close the connections of the calling thread and forget the others."""
         with self._lock:
             caches, self._caches, readers, self._readers = self._caches, {}, self._readers, {}
-        for each in (*caches.values(), *readers.values()):
-            each.close()
+        for cache in caches.values():
+            cache.close()
+        for reader in readers.values():
+            reader.close()
 
 
 _opened: dict[tuple[str, Settings], DiskStore] = {}

@@ -3,10 +3,11 @@
 SQLite keeps what was committed last in a log beside the database, and an index of that log in memory that processes
 share through a file. So it writes even in order to read, and what is possible depends on which files there are:
 
-    log and index    `mode=ro`: the index is read, or made anew in memory; what others commit is seen
+    log and index    `mode=ro`: what others commit is seen; `readonly_shm=1` where the index can't be written either,
+                     which holds for all connections of the process, so it comes last
     no log           `immutable=1`: the database is all there is. SQLite then takes it that nobody writes, so whoever
                      reads looks before and after whether it still is the same file, and reads again if not
-    log alone        an error: without the log, what was cleared would come back
+    log alone        an error where its index can't be made: without the log, what was cleared would come back
 
 Must not know: tables.
 
@@ -20,6 +21,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, final
@@ -41,6 +43,8 @@ _REFUSALS = {
 _NUMBERS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 #: So often a database is read again that somebody writes meanwhile.
 _MOST_ATTEMPTS = 50
+#: So often an error is met before it is believed.
+_SURE_ATTEMPTS = 3
 
 
 def is_refusal(error: BaseException | None) -> bool:
@@ -70,22 +74,23 @@ class Reader:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._state: tuple[object, ...] = ()
-        self.rows("SELECT 1 FROM sqlite_master LIMIT 1")
+        self.rows("SELECT 1")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a query, all from one state of the database."""
         with self._lock:
-            for _ in range(_MOST_ATTEMPTS):
-                connection = self._opened()
+            for attempt in range(_MOST_ATTEMPTS):
                 try:
-                    rows = connection.execute(query, parameters).fetchall()
+                    rows = self._opened().execute(query, parameters).fetchall()
                 except sqlite3.DatabaseError:
-                    if self.is_in_place():
+                    # Its log may just have come or gone, and be there again by now.
+                    if self.is_in_place() and attempt >= _SURE_ATTEMPTS:
                         raise
-                    rows = None
-                if rows is not None and self.is_in_place():
-                    return rows
+                else:
+                    if self.is_in_place():
+                        return rows
                 self.close()
+                time.sleep(0.001 * attempt)
             raise sqlite3.OperationalError("it was written again and again while it was read")
 
     def is_in_place(self) -> bool:
@@ -126,20 +131,32 @@ def reading(database: str) -> Iterator[sqlite3.Connection]:
             raise sqlite3.OperationalError("it was written while it was read")
 
 
-def _found(database: str) -> tuple[str, tuple[object, ...]]:
-    """Return how a database can be read now, and what must stay the same for that."""
+def _found(database: str) -> tuple[list[str], tuple[object, ...]]:
+    """Return the ways in which a database may be readable now, and what must stay the same for that."""
     found = os.stat(database)
     identity = found.st_dev, found.st_ino
     if _size(f"{database}-wal"):
-        return "mode=ro&readonly_shm=1", identity
-    return "mode=ro&immutable=1", (*identity, found.st_size, found.st_mtime_ns)
+        return ["mode=ro", "mode=ro&readonly_shm=1"], identity
+    return ["mode=ro&immutable=1"], (*identity, found.st_size, found.st_mtime_ns)
 
 
 def _connected(database: str) -> tuple[sqlite3.Connection, tuple[object, ...]]:
-    options, state = _found(database)
-    address = f"file:{urllib.parse.quote(database)}?{options}"
+    (*ways, last), state = _found(database)
+    for way in ways:
+        with contextlib.suppress(sqlite3.OperationalError):
+            return _opened(database, way), state
+    return _opened(database, last), state
+
+
+def _opened(database: str, way: str) -> sqlite3.Connection:
+    address = f"file:{urllib.parse.quote(database)}?{way}"
     connection = sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
-    return connection, state
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _size(file: str) -> int:
