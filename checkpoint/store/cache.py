@@ -24,7 +24,7 @@ from checkpoint.codec import Frame
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.folders import sync_folder
 
-__all__ = ["FolderCache", "FrameDisk", "Sql", "open_cache"]
+__all__ = ["FolderCache", "FrameDisk", "MappedFile", "Sql", "open_cache"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -39,6 +39,14 @@ _SETTINGS = {
 }
 
 Sql = Callable[..., sqlite3.Cursor]
+
+
+@final
+class MappedFile(mmap.mmap):
+    """A file in memory that knows which one it is."""
+
+    #: Device, number, size and times of the file: another one if it was written since.
+    identity: tuple[int, ...] = ()
 
 
 @final
@@ -97,7 +105,12 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
             return value if isinstance(value, bytes) else b""
         with open(os.path.join(self._directory, filename), "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+            found = os.fstat(file.fileno())
+            if not found.st_size:
+                return b""
+            mapped = MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
+            mapped.identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            return mapped
 
 
 class _Connection(sqlite3.Connection):

@@ -71,7 +71,8 @@ _UPSERT = (
     " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
     " value = excluded.value"
 )
-_INSERT = _UPSERT[: _UPSERT.index(" DO UPDATE")] + " DO NOTHING"
+#: Bytes of the digest of a record; a signature may follow.
+_DIGEST_BYTES = 8
 
 _DEFAULT = Settings()
 _FREE = contextlib.nullcontext()
@@ -105,8 +106,8 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        allows_pickle, is_durable, signer, _ = self.settings
-        return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
+        allows_pickle, is_durable, signer, _, verification = self.settings
+        return _reopened, (self.url, allows_pickle, is_durable, signer is not None, verification)
 
     # --- connections ---
 
@@ -395,11 +396,21 @@ class DiskStore:
         cache = self._open(task)
         if name in cache.recorded:
             return
-        row = _RECORD + name
-        if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
-            with self._transaction(task) as (sql, _):
-                sql(_INSERT, (row, time.time(), 0, _digest_of(row, text), 0, diskcache.core.MODE_RAW, None, text))
+        row, tag, signer = _RECORD + name, _digest_of(_RECORD + name, text), self.settings.signer
+        if signer is not None:
+            tag = signer.signed_record(task, row, tag, text)
+        query = "SELECT tag, value FROM Cache WHERE raw = 1 AND key = ?"
+        if not any(self._is_record(task, row, *kept) for kept in self._rows(cache, query, (row,))):
+            with self._transaction(task) as (sql, _):  # somebody else may have been faster
+                if not any(self._is_record(task, row, *kept) for kept in sql(query, (row,)).fetchall()):
+                    sql(_UPSERT, (row, time.time(), 0, tag, 0, diskcache.core.MODE_RAW, None, text))
         cache.recorded.add(name)
+
+    def _is_record(self, task: str, row: str, tag: Any, text: object) -> bool:
+        """Tell whether a record is whole, and signed if there is a key; older ones have no digest."""
+        if self.settings.signer is not None:
+            return self.settings.signer.is_signed_record(task, row, tag, text)
+        return tag is None or (isinstance(tag, bytes) and tag[:_DIGEST_BYTES] == _digest_of(row, text))
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
         """Return the records of a task whose names begin with `kind`, by name, the oldest first."""
@@ -411,7 +422,7 @@ class DiskStore:
         return {
             row.removeprefix(_RECORD): Record(text, stored_at)
             for row, tag, text, stored_at in rows
-            if tag is None or tag == _digest_of(row, text)  # older ones have no digest
+            if self._is_record(task, row, tag, text)
         }
 
     def cleared_at(self, task: str, key: str) -> float | None:
@@ -480,13 +491,13 @@ def disk_store(root: str, settings: Settings = _DEFAULT) -> DiskStore:
     return _opened.get((root, settings)) or _opened.setdefault((root, settings), DiskStore(root, settings))
 
 
-def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool) -> DiskStore:
+def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool, verification: str) -> DiskStore:
     """Return the same store in another process, which must have the key if this one has."""
     signer = Settings.of(allows_pickle).signer if is_signed else None
     if is_signed and signer is None:
         advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
         raise StoreError(root, "its entries are signed, and a worker has no key to sign with", advice)
-    return disk_store(root, Settings(allows_pickle, is_durable, signer))
+    return disk_store(root, Settings(allows_pickle, is_durable, signer, None, verification))
 
 
 _inherited: list[object] = []
