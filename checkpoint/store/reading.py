@@ -22,7 +22,6 @@ import os
 import sqlite3
 import threading
 import time
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from typing import Any, final
 
@@ -149,6 +148,8 @@ def _connected(database: str) -> tuple[sqlite3.Connection, tuple[object, ...]]:
 
 
 def _opened(database: str, way: str) -> sqlite3.Connection:
+    import urllib.parse  # few programs need it
+
     address = f"file:{urllib.parse.quote(database)}?{way}"
     connection = sqlite3.connect(address, uri=True, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
