@@ -39,6 +39,8 @@ ORDER = [
     "store.advice",
     "store.usage",
     "store.folders",
+    "store.cache",
+    "store.reading",
     "store.formats",
     "store.mounts",
     "store.disk",
