@@ -59,6 +59,7 @@ ORDER = [
     "graph",
     "values",
     "version",
+    "leaf",
     "revisions",
     "plan",
     "survey",
