@@ -41,7 +41,7 @@ SHAPES = list(victims.SHAPES)
 PACKINGS = ["plain", "packed"]
 
 _KNOWN = re.compile(
-    r"checkpoint/(\.claims|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
+    r"checkpoint/(\.claims|\.runs/[^/]+|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
 )
 _VALUE = re.compile(r".*\.val(\.tmp)?")
 
