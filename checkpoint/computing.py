@@ -11,6 +11,7 @@ Next: engine.py
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import queue
@@ -44,6 +45,8 @@ logger.addHandler(logging.NullHandler())
 _TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
+#: So many instances are a large graph.
+_LARGE_COUNT = 1000
 
 
 class _Batch(NamedTuple):
@@ -53,6 +56,19 @@ class _Batch(NamedTuple):
     submitted: float
     #: Nothing else ran meanwhile, so its loss is its own doing.
     is_alone: bool
+
+
+@contextlib.contextmanager
+def _set_apart(count: int) -> Iterator[None]:
+    """Keep the garbage collector from walking a large graph again and again, which stays as long as the run anyway."""
+    if count < _LARGE_COUNT or gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @final
@@ -90,7 +106,7 @@ class Computing:
         self.worker_count = max(self.worker_count, self._workers.count)
         is_killed = True
         try:
-            with self._gentle_interrupts():
+            with self._gentle_interrupts(), _set_apart(len(nodes)):
                 try:
                     self._drive()
                 except BaseException as error:

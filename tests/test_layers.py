@@ -68,6 +68,7 @@ ORDER = [
     "graph",
     "values",
     "version",
+    "leaf",
     "revisions",
     "plan",
     "survey",

@@ -83,7 +83,11 @@ def test_random_walks_through_the_store_on_disk(tmp_path: Path) -> None:
     walk_store(lambda: DiskStore(str(tmp_path / str(next(_numbers)))))
 
 
-LATE_ANSWERS = {"a_write_of_an_older_epoch_is_dropped", "a_write_of_an_older_epoch_of_the_task_is_dropped"}
+LATE_ANSWERS = {
+    "a_write_of_an_older_epoch_is_dropped",
+    "a_write_of_an_older_epoch_of_the_task_is_dropped",
+    "the_first_result_stays_where_the_second_yields",
+}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,15 @@ def test_a_store_that_gathers_writes_tells_later_what_was_dropped(disk: DiskStor
     behind.write(TASK, [write_of(1)])
     behind.flush()
     assert ({(TASK, KEY)}, None) == (behind.dropped, disk.read(TASK, KEY))
+
+
+def test_a_store_that_gathers_writes_tells_later_what_yielded(disk: DiskStore) -> None:
+    """A write that yields to the first result is in `dropped` after the commit. [T3]"""
+    disk.write(TASK, [write_of("first")])
+    behind = WriteBehind(disk)
+    behind.write(TASK, [write_of("second", number=2)._replace(yields=True)])
+    behind.flush()
+    assert ({(TASK, KEY)}, "first") == (behind.dropped, value_at(behind))
 
 
 def test_gathered_writes_reach_the_store_with_a_flush(disk: DiskStore) -> None:

@@ -58,6 +58,8 @@ _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 #: DiskCache keeps this number by triggers.
 _COUNT = "SELECT value FROM Settings WHERE key = 'count'"
 _SELECT_NAME = "SELECT tag FROM Cache WHERE raw = 1 AND key = ?"
+#: Most tasks are never cleared; ";" is what follows ":".
+_ANY_EPOCH = "SELECT 1 FROM Cache WHERE raw = 1 AND key >= 'epoch:' AND key < 'epoch;' LIMIT 1"
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
@@ -265,7 +267,9 @@ class DiskStore:
     def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""
         cache = self._open(task) if creates else self._existing(task)
-        counts = {} if cache is None else dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
+        counts = {}
+        if cache is not None and self._rows(cache, _ANY_EPOCH):
+            counts = dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
         of_task = counts.get(_EPOCH, 0)
         return [Epoch(of_task, counts.get(_EPOCH + key, 0)) for key in keys]
 
