@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -131,7 +131,10 @@ class Run:
         self._parking = Parking(store, is_inside_runner=worker.is_inside_runner())
         #: Nodes that are computed without a claim.
         self._unclaimed: set[int] = set()
-        self._forced = frozenset(self._graph.roots if options.is_forced else ())
+        #: What was asked for and is computed whatever the store has.
+        self.forced = frozenset(self._graph.roots if options.is_forced else ())
+        #: Called now and then while something is computed, in the thread of the run; does not raise.
+        self.pulse: Callable[[], None] | None = None
 
     # --- the whole ---
 
@@ -183,6 +186,8 @@ class Run:
             if pool not in options.pools:
                 self._plan.resize(f"pool {pool}", size)
         self.worker_count = max(self.worker_count, self._workers.count)
+        if self.pulse is not None:
+            self.pulse()
         is_killed = True
         try:
             with self._gentle_interrupts():
@@ -311,7 +316,7 @@ class Run:
             self._plan.basis(node) if not self._plan.is_waiting(node) else None,
             self.surveyed.changes,
             node not in self._unclaimed,
-            not (instance.is_forced or node in self._forced),
+            not (instance.is_forced or node in self.forced),
         )
 
     def _editions_above(self, node: int) -> dict[bytes, str]:
@@ -373,7 +378,7 @@ class Run:
         assert self._workers is not None
         while True:
             self._tick()
-            left, most = self._parking.seconds_left(), 0.25 if self._options.observers else None
+            left, most = self._parking.seconds_left(), self._longest_wait()
             if left is None:
                 with contextlib.suppress(queue.Empty):
                     return self._completions.get(timeout=most)
@@ -645,6 +650,31 @@ class Run:
                 found.add((instance.task.name, row_of(instance.key, self._plan.edition(node))))
         return found
 
+    @property
+    def keeps_its_thread(self) -> bool:
+        """Whether runners are computed in the thread of the run, so that nothing is told while one goes on."""
+        return self._workers is not None and self._workers.is_in_this_thread
+
+    def running(self) -> list[tuple[int, float, str]]:
+        """Return node, when it was submitted by the monotonic clock, and place of what is being computed.
+
+        Of a batch in an executor that tells nothing it is the first one, and the place is "". From any thread.
+        """
+        begun = self._workers.begun() if self._workers is not None else None
+        batches = dict(self._batches)
+        if begun is None:
+            place = f"process {os.getpid()}" if self.keeps_its_thread else ""
+            return [(batch.nodes[0], batch.submitted, place) for batch in batches.values()]
+        return [
+            (batches[number].nodes[position], batches[number].submitted, place)
+            for (number, position), place in begun.items()
+            if number in batches
+        ]
+
+    def held(self) -> dict[str, int]:
+        """Return limit -> how many are ready and wait for it alone."""
+        return self._plan.held()
+
     def _compute_again(self, nodes: Sequence[int]) -> None:
         for node in nodes:
             self._plan.gone(node)
@@ -660,11 +690,20 @@ class Run:
         expected = Durations(self.store, surveyed).expected
         return RunBegun(graph.instances, graph.upstream, surveyed.limits, surveyed.limits_of, expected, self.began_at)
 
+    def _longest_wait(self) -> float | None:
+        if self._options.observers:
+            return 0.25
+        return 1.0 if self.pulse is not None else None
+
     def _tick(self) -> None:
         now = time.perf_counter()
-        if not self._options.observers or now - self._ticked < _TICK_SECONDS:
+        if now - self._ticked < _TICK_SECONDS:
             return
         self._ticked = now
+        if self.pulse is not None:
+            self.pulse()
+        if not self._options.observers:
+            return
         assert self._workers is not None
         places = {
             self._batches[number].nodes[position]: place

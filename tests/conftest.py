@@ -15,6 +15,8 @@ from buckets import CREDENTIALS, S3, serving_s3
 import checkpoint.journal
 import checkpoint.store
 
+pytest.register_assert_rewrite("browsing", "serving")
+
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoint.engine import Run
 from checkpoint.errors import name_of
+from checkpoint.observe.pulse import told_live
 from checkpoint.store import Store
 from checkpoint.worker import is_inside_runner
 
@@ -63,14 +64,15 @@ def left_behind(run: Run, *, report: Path | None, trace: Path | None) -> Iterato
         OSError: page or trace can't be written. A record that can't be kept is logged.
     """
     raised: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:
-        raised = error
-        raise
-    finally:
-        if report is not None or trace is not None or _is_worth_recording(run):
-            _leave(run, raised, report, trace)
+    with told_live(run):
+        try:
+            yield
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            if report is not None or trace is not None or _is_worth_recording(run):
+                _leave(run, raised, report, trace)
 
 
 def _is_worth_recording(run: Run) -> bool:
