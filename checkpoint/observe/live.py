@@ -219,7 +219,8 @@ class LiveFile:
         for event in self._attempts:
             ended[event.place] = max(ended.get(event.place, 0.0), (event.start or 0.0) + event.seconds)
         found = []
-        for node, submitted, place in self._run.running()[:_MOST_RUNNING]:
+        computing = self._run.computing
+        for node, submitted, place in computing.running()[:_MOST_RUNNING] if computing is not None else ():
             entries = self._run.surveyed.entries[node]
             before = max(entries, key=lambda entry: entry.stored_at).seconds if entries else None
             since = round(max(submitted - offset, ended.get(place, 0.0)), 2)

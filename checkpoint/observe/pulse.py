@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, final
 
 from checkpoint.engine import Run
-from checkpoint.worker import is_inside_runner
 
 if TYPE_CHECKING:  # what short runs don't need is imported where it is used
     from checkpoint.observe.live import LiveFile
@@ -32,10 +31,7 @@ _SHARE = 50
 
 @contextlib.contextmanager
 def told_live(run: Run) -> Iterator[None]:
-    """While a run computes in this block, let others see how it stands; not of one inside of a runner."""
-    if is_inside_runner() or not run.surveyed.plan.ready_count:
-        yield
-        return
+    """Let others see in this block how a run stands."""
     pulse = _Pulse(run)
     run.pulse = pulse.beat
     try:
@@ -56,13 +52,14 @@ class _Pulse:
 
     def beat(self) -> None:
         """Tell how the run stands, if it is time to."""
-        if self._thread is not None:
+        computing = self._run.computing
+        if self._thread is not None or computing is None:
             return
-        if self._run.keeps_its_thread:
+        if computing.keeps_its_thread:
             self._thread = threading.Thread(target=self._keep_telling, name="checkpoint-live", daemon=True)
             self._thread.start()
         elif time.monotonic() >= self._due:
-            self._tell(self._run.held())
+            self._tell(computing.held())
 
     def stop(self) -> None:
         """Take back what was told, as the run is over."""

@@ -189,6 +189,8 @@ def test_a_terminated_workflow_queues_no_successors() -> None:
         start >> waits
     assert "the end" == flow.execute()
     assert ["waits"] == resume("ends")[0].task_queue.to_list()
+    assert "the end" == flow.run()  # a new session, as the last one came to its end
+    assert 2 == len({snapshot.run for snapshot in CheckpointManager.list("ends", steps=True)})
 
 
 def test_an_immediate_checkpoint_runs_its_task_again() -> None:
@@ -514,7 +516,8 @@ def test_a_retry_waits_longer_each_time() -> None:
     """The wait grows by a factor up to a limit."""
     policy = RetryPolicy(initial_interval=1, backoff_factor=3, max_interval=5)
     assert [1, 3, 5] == [policy.wait_s(retry) for retry in (1, 2, 3)]
-    assert 0.5 <= RetryPolicy(jitter=True).wait_s(1) <= 1
+    assert 0.5 <= RetryPolicy(jitter=True).wait_s(1) <= 1.5
+    assert RetryPolicy(jitter=True, max_interval=0.6).wait_s(1) <= 0.6
 
 
 def test_keys_keep_the_time_they_have_to_live(monkeypatch: pytest.MonkeyPatch) -> None:

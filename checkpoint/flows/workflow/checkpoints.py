@@ -45,6 +45,7 @@ def make_checkpoint(
     path: str | os.PathLike[str] | None = None,
     metadata: Mapping[Any, Any] | None = None,
     resuming_task_id: str | None = None,
+    status: str = "running",
 ) -> tuple[str, CheckpointMetadata]:
     """Keep a session in the journal and in three files; return the path of the `.pkl` and the metadata."""
     with session.guard:
@@ -58,7 +59,7 @@ def make_checkpoint(
         try:
             trail = trail_of(session)
             kept = {"path": f"{os.path.abspath(base)}.pkl", "checkpoint": made.to_dict()}
-            snapshot = trail.save("checkpoint", step=session.last_task_id, metadata=kept)
+            snapshot = trail.save("checkpoint", step=session.last_task_id, status=status, metadata=kept)
             state = _state_of(session, resuming_task_id)
             saved = write_export(base, {**trail.parts(), "snapshot": snapshot.id}, state, made.to_dict())
         except BaseException:

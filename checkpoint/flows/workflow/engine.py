@@ -308,7 +308,7 @@ class _Run:
                 lane.follow(spec.task_id, session.graph)
         if member is None:
             session.last_task_id = spec.task_id
-            self._boundary(spec.task_id, steps_before)
+            self._boundary(spec.task_id, steps_before, is_over=is_over)
         else:
             member.checkpoint = requests.checkpoint or member.checkpoint
             member.terminates = requests.terminates
@@ -354,17 +354,18 @@ class _Run:
 
     # --- keeping ---
 
-    def _boundary(self, step: str, steps_before: int) -> None:
+    def _boundary(self, step: str, steps_before: int, *, is_over: bool) -> None:
         """Keep a step boundary: as a checkpoint if one is due."""
         session = self.session
         every = session.saving.every
-        status = "running" if session.main.queue or session.main.arrived else "finished"
+        is_pending = (session.main.queue or session.main.arrived) and not is_over
+        status = "running" if is_pending else "finished"
         if session.checkpoint_requested:
             metadata, path = session.checkpoint_request_metadata, session.checkpoint_request_path
             session.clear_checkpoint_request()
-            make_checkpoint(session, path=path, metadata=metadata)
+            make_checkpoint(session, path=path, metadata=metadata, status=status)
         elif every is not None and session.steps // every > steps_before // every:
-            make_checkpoint(session, metadata={"task_id": step, "mode": "periodic"})
+            make_checkpoint(session, metadata={"task_id": step, "mode": "periodic"}, status=status)
         else:
             self._keep("step", step=step, status=status)
 

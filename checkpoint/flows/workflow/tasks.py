@@ -32,11 +32,11 @@ __all__ = ["RetryPolicy", "TaskReference", "TaskWrapper", "result_key", "task"]
 class RetryPolicy:
     """How often a failed task is tried again, and how long to wait before; times in seconds."""
 
-    max_retries: int = 3
+    max_retries: int = 0
     initial_interval: float = 1.0
     backoff_factor: float = 2.0
     max_interval: float = 60.0
-    #: Wait between half of the time and all of it.
+    #: Wait between half of the time and one and a half of it, but not longer than `max_interval`.
     jitter: bool = False
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class RetryPolicy:
     def wait_s(self, retry: int) -> float:
         """Return how long to wait before a retry, counted from 1."""
         wait = min(self.max_interval, self.initial_interval * self.backoff_factor ** (retry - 1))
-        return wait * random.uniform(0.5, 1) if self.jitter else wait
+        return min(self.max_interval, wait * random.uniform(0.5, 1.5)) if self.jitter else wait
 
 
 def result_key(task_id: str) -> str:
