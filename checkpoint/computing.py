@@ -98,6 +98,7 @@ class Computing:
             if pool not in options.pools:
                 self._plan.resize(f"pool {pool}", size)
         self.worker_count = max(self.worker_count, self._workers.count)
+        self._verdicts.is_in_this_thread = self._workers.is_in_this_thread
         self._beat()
         is_killed = True
         try:
