@@ -72,7 +72,7 @@ FIND_NOTHING = ("checkpoint ls fit 'age>30d'", "checkpoint clear fit 'age>30d'",
 
 
 def examples() -> list[tuple[str, str]]:
-    """Return (name of the command, its line) of every example but those of flows, which have tests of their own."""
+    """Return (name of the command, its line) of every example; flows and ui have tests of their own."""
     context = click.Context(main)
     found = []
     for name in ["", *main.list_commands(context)]:
@@ -81,7 +81,7 @@ def examples() -> list[tuple[str, str]]:
         _, _, below = (command.help or "").partition("Example")
         lines = [line.strip() for line in below.splitlines() if line.strip().startswith("checkpoint ")]
         assert lines, f"{name} has no example"
-        found += [(name, line) for line in lines if not line.startswith("checkpoint flows")]
+        found += [(name, line) for line in lines if not line.startswith(("checkpoint flows", "checkpoint ui"))]
     return found
 
 
