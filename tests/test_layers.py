@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,8 @@ ORDER = [
     "store.advice",
     "store.usage",
     "store.folders",
+    "store.cache",
+    "store.reading",
     "store.formats",
     "store.mounts",
     "store.disk",
@@ -243,6 +246,7 @@ PURE = ["graph", "version", "plan"]
 PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}
 
 
+@functools.cache
 def files() -> dict[str, Path]:
     """Return module name below the package -> file."""
     found = {}

@@ -19,7 +19,7 @@ import diskcache
 import pytest
 from contract_store import CHECKS, KEY, LARGE, TASK, value_at, walk_store, write_of
 
-import checkpoint.store.disk
+import checkpoint.store.cache
 from checkpoint import CheckpointError, DamagedEntryError, StoreError, open_store
 from checkpoint.codec import decode
 from checkpoint.store import Epoch, Store, WriteBehind, current_store, store_at
@@ -260,7 +260,7 @@ def test_nothing_is_ever_evicted(disk: DiskStore) -> None:
 def test_a_store_beyond_its_size_limit_loses_nothing(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far beyond the size limit all results are there, where DiskCache's own settings lose some. [42]"""
     limit = 200_000
-    monkeypatch.setitem(checkpoint.store.disk._SETTINGS, "size_limit", limit)
+    monkeypatch.setitem(checkpoint.store.cache._SETTINGS, "size_limit", limit)
     ordinary = diskcache.Cache(str(Path(disk.url).parent / "ordinary"), size_limit=limit)
     keys = [f'{{"n":{n}}}' for n in range(40)]
     for key in keys:
@@ -324,6 +324,25 @@ print(value_at(store), store.read(TASK, key), '{"m":%d}' % n in store.lookup(TAS
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(store.write(TASK, [write_of(value, key)]), value_at(store, key) == value)
 """
+
+
+def test_a_clock_that_jumps_does_not_end_the_wait_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that another process is just writing is opened when it is free, whatever the time of day is. [45]"""
+    DiskStore(str(tmp_path)).write(TASK, [write_of("value")])
+    (database,) = tmp_path.rglob("cache.db")
+    pauses: list[float] = []
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def wait(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(time, "sleep", wait)
+        monkeypatch.setattr(time, "time", itertools.count(0.0, 1e6).__next__)
+        assert "value" == value_at(DiskStore(str(tmp_path)), KEY)
+    assert 3 == len(pauses)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
@@ -444,7 +463,7 @@ database.execute("COMMIT")
 
 def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the longest wait, it is a StoreError that tells of the other process."""
-    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.cache, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -458,7 +477,7 @@ def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pyte
 
 def test_nothing_is_left_of_a_write_that_found_a_lock(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a large value goes when its row can't be written."""
-    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.cache, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

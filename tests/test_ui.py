@@ -493,6 +493,7 @@ def test_twenty_thousand_results_are_quick(page: Page, many: Path) -> None:
         page.click("a.open >> nth=3")
         assert str(19993**2) == page.inner_text("#value")
         assert time.monotonic() - began < 30
+        page.goto("about:blank")  # before the server goes
 
 
 def test_the_page_can_be_used_with_keys_alone(page: Page, served: Served) -> None:
@@ -661,7 +662,7 @@ def stored(store: Path) -> dict[str, int]:
     return {task: len(list(calls(found, task))) for task in found.tasks()}
 
 
-def test_a_clear_is_asked_for_told_and_done(page: Page, clearing: Served, store: Path) -> None:
+def test_a_clear_is_asked_for_told_and_done(clearing: Served, page: Page, store: Path) -> None:
     """By a filter: first what would go is told, with what is below if that is wanted; then it goes."""
     assert {"train.best": 1, "train.fit": 5, "train.load": 2} == stored(store)
     opened(page, clearing, f"/task?{urlencode({'name': 'train.fit', 'filter': 'alpha=0.1'})}")
@@ -676,7 +677,7 @@ def test_a_clear_is_asked_for_told_and_done(page: Page, clearing: Served, store:
     assert {"train.best": 0, "train.fit": 3, "train.load": 2} == stored(store)
 
 
-def test_one_call_and_a_whole_task_are_cleared(page: Page, clearing: Served, store: Path) -> None:
+def test_one_call_and_a_whole_task_are_cleared(clearing: Served, page: Page, store: Path) -> None:
     """From the page of a call that call alone; from that of a task all of it; a click on the other link keeps them."""
     opened(page, clearing, f"/task?{urlencode({'name': 'train.load', 'filter': 'fold=2'})}")
     page.click("a.open")

@@ -3,7 +3,7 @@
 Rows of a folder's table: entries under their row text (it starts with "{"), with the metadata packed in the row's
 tag; "epoch:" and "epoch:{key}" count clears; "name:" keeps the task's full name; "damaged:{row}" are set aside;
 "record:..." are texts.
-Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
+A folder that cannot be written is read.
 
 Invariants: nothing is ever evicted; no wait is endless; value and metadata commit in one transaction.
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import mmap
 import operator
 import os
 import re
@@ -29,14 +28,15 @@ from typing import TYPE_CHECKING, Any, final
 import diskcache
 import xxhash
 
-from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
+from checkpoint.store.cache import FolderCache, Sql, open_cache
 from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
-from checkpoint.store.folders import make_folder, sync_folder
-from checkpoint.store.formats import FORMAT, check_format, migrate
+from checkpoint.store.folders import make_folder
+from checkpoint.store.formats import FORMAT, check_format, check_number, migrate
 from checkpoint.store.mounts import network_kind_of
+from checkpoint.store.reading import Reader, is_refusal
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
 from checkpoint.store.tag import digest_at, pack, unpack
@@ -45,19 +45,8 @@ from checkpoint.store.usage import using
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DiskStore", "FolderCache", "disk_store", "folder_name"]
+__all__ = ["DiskStore", "disk_store", "folder_name"]
 
-_SETTINGS = {
-    "eviction_policy": "none",
-    "cull_limit": 0,
-    "size_limit": 2**62,
-    "statistics": 0,
-    "tag_index": 0,
-    "disk_min_file_size": 32 * 1024,
-    "disk_pickle_protocol": 5,
-    "sqlite_auto_vacuum": 2,
-    "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
-}
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
 #: How many rows are read at a time where all are wanted.
@@ -68,6 +57,7 @@ _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 #: DiskCache keeps this number by triggers.
 _COUNT = "SELECT value FROM Settings WHERE key = 'count'"
+_SELECT_NAME = "SELECT tag FROM Cache WHERE raw = 1 AND key = ?"
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
@@ -81,139 +71,11 @@ _UPSERT = (
     " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
     " value = excluded.value"
 )
-_INSERT = _UPSERT[: _UPSERT.index(" DO UPDATE")] + " DO NOTHING"
+#: Bytes of the digest of a record; a signature may follow.
+_DIGEST_BYTES = 8
 
-Sql = Callable[..., sqlite3.Cursor]
 _DEFAULT = Settings()
 _FREE = contextlib.nullcontext()
-
-
-@final
-class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """How DiskCache keeps our values: a Frame in the row or, when large, in a file written under a temporary name."""
-
-    #: Whether a file is on the disk, and not only with the operating system, before its row names it.
-    is_durable = False
-
-    def put(self, key: Any) -> Any:
-        """Return the row text as it is; nothing else is a key."""
-        if type(key) is not str:
-            raise TypeError(f"rows are text, not {type(key).__name__}")
-        return key, True
-
-    def store(self, value: Any, read: bool, key: Any = None) -> Any:
-        """Return (size of the file, mode, file name, value for the row)."""
-        if not isinstance(value, Frame):
-            return 0, diskcache.core.MODE_RAW, None, value
-        if value.size < self.min_file_size:
-            return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
-        name, path = self.filename()
-        temporary = f"{path}.tmp"
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path), mode=0o700)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb", buffering=0) as file:
-                for part in value.parts:
-                    _write_all(file.fileno(), memoryview(part).cast("B"))
-                if self.is_durable:
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
-            if self.is_durable:
-                sync_folder(os.path.dirname(path))
-                sync_folder(self._directory)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
-            raise
-        return value.size, diskcache.core.MODE_BINARY, name, None
-
-    def filename(self, key: Any = None, value: Any = None) -> tuple[str, str]:
-        """Return a new name in one of 256 folders, and its path."""
-        text = os.urandom(16).hex()
-        name = os.path.join(text[:2], f"{text[2:]}.val")
-        return name, os.path.join(self._directory, name)
-
-    def remove(self, file_path: str) -> None:
-        """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
-        with contextlib.suppress(OSError):
-            os.remove(os.path.join(self._directory, str(file_path)))
-
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Return a frame's bytes: from the row, or a read-only map of its file."""
-        if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
-            return value if isinstance(value, bytes) else b""
-        with open(os.path.join(self._directory, filename), "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
-
-
-class _Connection(sqlite3.Connection):
-    """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
-
-    def __del__(self) -> None:
-        with contextlib.suppress(sqlite3.ProgrammingError):  # one that could not be opened can't be closed
-            self.close()
-
-
-@final
-class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
-    """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
-
-    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
-        self._is_durable = is_durable
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
-        self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
-        #: Names of records that are certainly there.
-        self.recorded: set[str] = set()
-        self._identity = self._identify()
-
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(os.path.join(self._directory, "cache.db"))
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
-
-    def is_in_place(self) -> bool:
-        """Tell whether the folder still is the one that was opened: somebody may have removed it meanwhile."""
-        return self._identify() == self._identity
-
-    @property
-    def _con(self) -> sqlite3.Connection:
-        local = self._local
-        if getattr(local, "pid", None) != os.getpid():
-            self.close()
-            local.pid = os.getpid()
-        connection: sqlite3.Connection | None = getattr(local, "con", None)
-        if connection is None:
-            connection = local.con = sqlite3.connect(
-                os.path.join(self._directory, "cache.db"),
-                timeout=self._timeout,
-                isolation_level=None,
-                check_same_thread=False,  # used by one thread, but the collector may close it in another
-                factory=_Connection,
-            )
-            with contextlib.suppress(sqlite3.OperationalError):  # a new database has no settings yet
-                for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
-                    if name.startswith("sqlite_"):
-                        self.reset(name, value, update=False)
-            if self._is_durable:
-                connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-
-def _folder_cache(path: str, *, is_durable: bool) -> FolderCache:
-    try:
-        return FolderCache(path, is_durable=is_durable)
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        raise
-    except Exception as error:  # what DiskCache makes of settings that aren't its own
-        raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
-
-
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while len(data):
-        data = data[os.write(descriptor, data) :]
 
 
 def folder_name(task: str) -> str:
@@ -234,6 +96,8 @@ class DiskStore:
         self.settings = settings
         self._folder = os.path.join(root, "checkpoint")
         self._caches: dict[str, FolderCache] = {}
+        #: Those that cannot be written.
+        self._readers: dict[str, Reader] = {}
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -242,24 +106,44 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        allows_pickle, is_durable, signer, _ = self.settings
-        return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
+        allows_pickle, is_durable, signer, _, verification = self.settings
+        return _reopened, (self.url, allows_pickle, is_durable, signer is not None, verification)
 
     # --- connections ---
 
     def _forget(self) -> None:
         """Start afresh in a forked child; the parent's connections are kept from being closed here."""
-        _inherited.append(self._caches)
-        self._caches, self._lock = {}, threading.Lock()
+        _inherited.extend((self._caches, self._readers))
+        self._caches, self._readers, self._lock = {}, {}, threading.Lock()
 
     def _path(self, task: str) -> str:
         return os.path.join(self._folder, folder_name(task))
 
-    def _existing(self, task: str) -> FolderCache | None:
-        cache = self._caches.get(task)
-        if cache is not None and cache.is_in_place():
-            return cache
-        return self._open(task) if os.path.exists(os.path.join(self._path(task), "cache.db")) else None
+    def _existing(self, task: str) -> FolderCache | Reader | None:
+        """Return what can be read of a task: its cache, or a reader where that cannot be written; None for nothing."""
+        for found in (self._caches.get(task), self._readers.get(task)):
+            if found is not None and found.is_in_place():
+                return found
+        if not os.path.exists(os.path.join(self._path(task), "cache.db")):
+            return None
+        try:
+            return self._open(task)
+        except StoreError as refusal:
+            if not is_refusal(refusal.__cause__):
+                raise
+            return self._reader(task, refusal)
+
+    def _reader(self, task: str, refusal: StoreError) -> Reader:
+        path = self._path(task)
+        try:
+            reader = Reader(os.path.join(path, "cache.db"))
+            ((number,),), names = reader.rows("PRAGMA user_version"), reader.rows(_SELECT_NAME, (_NAME,))
+        except (sqlite3.Error, OSError):
+            raise refusal from refusal.__cause__
+        check_number(path, number)
+        _check_name(path, task, names)
+        self._readers[task] = reader
+        return reader
 
     def _open(self, task: str) -> FolderCache:
         with self._lock:
@@ -268,20 +152,22 @@ class DiskStore:
                 return cache
             path = self._path(task)
             self._refuse_network()
+            if task in self._readers:
+                self._readers[task].close()  # it may keep SQLite from writing in this whole process
             with self._explained(path):
                 self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
                 os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
                 found = check_format(path, database)
-                cache = _folder_cache(path, is_durable=self.settings.is_durable)
-                names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
+                cache = open_cache(path, is_durable=self.settings.is_durable)
+                names = cache.rows(_SELECT_NAME, (_NAME,))
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
-                elif names != [(task,)]:  # names that differ in case alone, on a file system that ignores it
-                    raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
+                _check_name(path, task, names)
                 if found < FORMAT:
                     migrate(database)
             self._caches[task] = cache
+            self._readers.pop(task, None)
             return cache
 
     def _refuse_network(self) -> None:
@@ -319,10 +205,9 @@ class DiskStore:
                 cache.close()  # whatever state the connection is in, the next call starts with a new one
                 raise
 
-    def _rows(self, cache: FolderCache, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    def _rows(self, cache: FolderCache | Reader, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._explained(cache.directory):
-            rows: list[Any] = cache._sql(query, parameters).fetchall()
-            return rows
+            return cache.rows(query, parameters)
 
     # --- reading ---
 
@@ -347,7 +232,7 @@ class DiskStore:
                     found.setdefault(key, []).append(known)
         return found
 
-    def _signed(self, cache: FolderCache, task: str, row: str, tag: Any) -> Any:
+    def _signed(self, cache: FolderCache | Reader, task: str, row: str, tag: Any) -> Any:
         """Return the tag of a row unless there is a key that it was not signed with."""
         signer = self.settings.signer
         if signer is not None and not signer.is_sealed(task, row, tag):
@@ -359,7 +244,7 @@ class DiskStore:
             )
         return tag
 
-    def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    def _tags(self, cache: FolderCache | Reader, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             yield from self._rows(cache, _SELECT.format(",".join("?" * len(chunk))), chunk)
@@ -525,11 +410,21 @@ class DiskStore:
         cache = self._open(task)
         if name in cache.recorded:
             return
-        row = _RECORD + name
-        if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
-            with self._transaction(task) as (sql, _):
-                sql(_INSERT, (row, time.time(), 0, _digest_of(row, text), 0, diskcache.core.MODE_RAW, None, text))
+        row, tag, signer = _RECORD + name, _digest_of(_RECORD + name, text), self.settings.signer
+        if signer is not None:
+            tag = signer.signed_record(task, row, tag, text)
+        query = "SELECT tag, value FROM Cache WHERE raw = 1 AND key = ?"
+        if not any(self._is_record(task, row, *kept) for kept in self._rows(cache, query, (row,))):
+            with self._transaction(task) as (sql, _):  # somebody else may have been faster
+                if not any(self._is_record(task, row, *kept) for kept in sql(query, (row,)).fetchall()):
+                    sql(_UPSERT, (row, time.time(), 0, tag, 0, diskcache.core.MODE_RAW, None, text))
         cache.recorded.add(name)
+
+    def _is_record(self, task: str, row: str, tag: Any, text: object) -> bool:
+        """Tell whether a record is whole, and signed if there is a key; older ones have no digest."""
+        if self.settings.signer is not None:
+            return self.settings.signer.is_signed_record(task, row, tag, text)
+        return tag is None or (isinstance(tag, bytes) and tag[:_DIGEST_BYTES] == _digest_of(row, text))
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
         """Return the records of a task whose names begin with `kind`, by name, the oldest first."""
@@ -541,7 +436,7 @@ class DiskStore:
         return {
             row.removeprefix(_RECORD): Record(text, stored_at)
             for row, tag, text, stored_at in rows
-            if tag is None or tag == _digest_of(row, text)  # older ones have no digest
+            if self._is_record(task, row, tag, text)
         }
 
     def cleared_at(self, task: str, key: str) -> float | None:
@@ -595,9 +490,11 @@ class DiskStore:
     def close(self) -> None:
         """Close the connections of the calling thread and forget the others."""
         with self._lock:
-            caches, self._caches = self._caches, {}
+            caches, self._caches, readers, self._readers = self._caches, {}, self._readers, {}
         for cache in caches.values():
             cache.close()
+        for reader in readers.values():
+            reader.close()
 
 
 _opened: dict[tuple[str, Settings], DiskStore] = {}
@@ -608,32 +505,40 @@ def disk_store(root: str, settings: Settings = _DEFAULT) -> DiskStore:
     return _opened.get((root, settings)) or _opened.setdefault((root, settings), DiskStore(root, settings))
 
 
-def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool) -> DiskStore:
+def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool, verification: str) -> DiskStore:
     """Return the same store in another process, which must have the key if this one has."""
     signer = Settings.of(allows_pickle).signer if is_signed else None
     if is_signed and signer is None:
         advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
         raise StoreError(root, "its entries are signed, and a worker has no key to sign with", advice)
-    return disk_store(root, Settings(allows_pickle, is_durable, signer))
+    return disk_store(root, Settings(allows_pickle, is_durable, signer, None, verification))
 
 
-_inherited: list[dict[str, FolderCache]] = []
+_inherited: list[object] = []
 
 
 def _recorded_name(folder: str) -> str | None:
     file = os.path.join(folder, "cache.db")
     if not os.path.exists(file):
         return None
-    connection = sqlite3.connect(file, timeout=LOCK_SECONDS)
     try:
-        rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
-        return str(rows[0][0]) if rows else None
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_SECONDS)) as connection:
+            rows = connection.execute(_SELECT_NAME, (_NAME,)).fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None  # another process is just creating it
-        raise
-    finally:
-        connection.close()
+        if not is_refusal(error):
+            raise
+        reader = Reader(file)
+        rows = reader.rows(_SELECT_NAME, (_NAME,))
+        reader.close()
+    return str(rows[0][0]) if rows else None
+
+
+def _check_name(path: str, task: str, names: Sequence[tuple[str]]) -> None:
+    """See that a folder is that of a task: on some file systems names that differ in case alone are the same."""
+    if names not in ([], [(task,)]):
+        raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
 
 
 def _range_of(key: str | None) -> tuple[str, list[str]]:

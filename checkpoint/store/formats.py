@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import LOCK_SECONDS
 
-__all__ = ["FORMAT", "check_format", "migrate"]
+__all__ = ["FORMAT", "check_format", "check_number", "migrate"]
 
 #: The present format.
 FORMAT = 3
@@ -51,10 +51,19 @@ def check_format(folder: str, database: str) -> int:
     """
     with _opened(database) as connection:
         found = _format_of(connection)
+    check_number(folder, found)
+    return found
+
+
+def check_number(folder: str, found: int) -> None:
+    """See that a format is one that is read here.
+
+    Raises:
+        StoreError: it is newer than the present one.
+    """
     if found > FORMAT:
         reason = f"it has format {found} and this version of checkpoint reads formats up to {FORMAT}"
         raise StoreError(folder, reason, "upgrade checkpoint, or name another folder with $CP_CACHE_DIR or store=")
-    return found
 
 
 def migrate(database: str) -> None:
