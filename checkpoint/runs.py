@@ -122,16 +122,26 @@ def _execute(run: Run, options: Mapping[str, Any]) -> None:
     """Execute a run; however it ends, a long one leaves a record, and page and trace are written if asked for."""
     report, trace = _path(options, "report"), _path(options, "trace")
     raised: BaseException | None = None
-    try:
-        run.execute()
-    except BaseException as error:
-        raised = error
-        raise
-    finally:
-        if report is not None or trace is not None or _is_worth_recording(run):
-            from checkpoint.observe.leaving import leave
+    with _shown(run):
+        try:
+            run.execute()
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            if report is not None or trace is not None or _is_worth_recording(run):
+                from checkpoint.observe.leaving import leave
 
-            leave(run, raised, report, trace)
+                leave(run, raised, report, trace)
+
+
+def _shown(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Return a block in which others see how a run stands; nothing of one that computes nothing, or is an inner one."""
+    if is_inside_runner() or not run.surveyed.plan.ready_count:
+        return contextlib.nullcontext()
+    from checkpoint.observe.pulse import told_live
+
+    return told_live(run)
 
 
 def _path(options: Mapping[str, Any], option: str) -> Path | None:

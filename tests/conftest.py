@@ -22,6 +22,8 @@ import checkpoint.journal
 import checkpoint.store
 from checkpoint.store.usage import alone
 
+pytest.register_assert_rewrite("browsing", "serving")
+
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -73,7 +73,7 @@ FIND_NOTHING = ("checkpoint ls fit 'age>30d'", "checkpoint clear fit 'age>30d'",
 
 
 def examples() -> list[str]:
-    """Return the line of every example but those of flows, which have tests of their own."""
+    """Return the line of every example but those of flows and ui, which have tests of their own."""
     context = click.Context(main)
     found = []
     for name in ["", *main.list_commands(context)]:
@@ -82,7 +82,7 @@ def examples() -> list[str]:
         _, _, below = (command.help or "").partition("Example")
         lines = [line.strip() for line in below.splitlines() if line.strip().startswith("checkpoint ")]
         assert lines, f"{name} has no example"
-        found += [line for line in lines if not line.startswith("checkpoint flows")]
+        found += [line for line in lines if not line.startswith(("checkpoint flows", "checkpoint ui"))]
     return list(dict.fromkeys(found))
 
 
