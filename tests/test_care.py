@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -293,20 +294,26 @@ def test_nothing_goes_unless_it_is_applied(store: Path) -> None:
 
 
 def test_leftovers_go(store: Path) -> None:
-    """Files that no row names, what was set aside, and blobs of flows that none names go; the rest stays. [T7]"""
+    """What no row names, what was set aside, unfinished records and blobs without a flow go; the rest stays. [T7]"""
     graph().run(executor="serial")
     recorder = journal_at().begin("flow")
     recorder.append({"b": bytes(300_000)}, index=1)
     (path, other) = value_files(folder_of(store, block))
     shutil.copy(path, path.with_name("0" * 30 + ".val"))
     (path.parent / "1.val.tmp").write_bytes(b"half")
+    records = store / "checkpoint" / ".runs"
+    records.mkdir(exist_ok=True)
+    for name, written_at in (("old.part", 0), ("new.part", time.time())):
+        (records / name).touch()
+        os.utime(records / name, (written_at, written_at))
     blob = next(store.rglob("*.blob"))
     shutil.copy(blob, blob.with_name("1" * 30 + ".blob"))
     flip(other, 100)
     with pytest.warns(DamagedEntryWarning):
         run([block(1, LARGE), block(2, LARGE)], executor="serial")
     found = collect(apply=True)
-    assert (4, ()) == (len(found.leftovers), verify().problems)
+    assert (5, ()) == (len(found.leftovers), verify().problems)
+    assert ["new.part"] == [file.name for file in records.glob("*.part")]
     assert (found.freed > 600_000 - LARGE, []) == (True, computed(graph()))
     assert ((), ()) == (collect().leftovers, collect().values)
     journal_at().close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol, final
@@ -27,6 +28,8 @@ from checkpoint.store.usage import alone
 __all__ = ["DiskInventory", "Found", "Inventory", "Item", "directories_in", "writes_without_values"]
 
 _CHUNK = 500
+#: Writing a record takes less.
+_WRITING_SECONDS = 60.0
 _ENTRIES, _ASIDE = ("{", "|"), ("damaged:", "damaged:|")
 _ROWS = (
     "SELECT key, tag, filename, coalesce(length(value), 0) FROM Cache"
@@ -233,8 +236,14 @@ class DiskInventory:
         return {name: size for name, size in files.items() if name not in named}
 
     def loose(self) -> dict[str, int]:
-        """Return nothing: every file here belongs to a task."""
-        return {}
+        """Return what killed writers of records have left; a living one takes a moment."""
+        before = time.time() - _WRITING_SECONDS
+        found: dict[str, int] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(os.path.join(self.folder, ".runs")):
+                if entry.name.endswith(".part") and (status := entry.stat()).st_mtime < before:
+                    found[entry.path] = status.st_size
+        return found
 
     def directories(self, task: str) -> dict[str, int]:
         """Return the folders of task_directory() by path, and their sizes."""
@@ -287,7 +296,10 @@ class DiskInventory:
             self._store._open(task).disk.remove(name)
 
     def remove_loose(self, names: Sequence[str]) -> None:
-        """Remove nothing: there is nothing."""
+        """Remove files that belong to no task."""
+        for path in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
     def shrink(self, task: str) -> None:
         """Give the space of removed rows back to the disk."""
