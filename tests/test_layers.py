@@ -38,6 +38,7 @@ ORDER = [
     "store.folders",
     "store.formats",
     "store.mounts",
+    "store.cache",
     "store.disk",
     "store.inventory",
     "store.behind",

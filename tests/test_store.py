@@ -19,7 +19,7 @@ import diskcache
 import pytest
 from contract_store import CHECKS, KEY, LARGE, TASK, value_at, walk_store, write_of
 
-import checkpoint.store.disk
+import checkpoint.store.cache
 from checkpoint import CheckpointError, DamagedEntryError, StoreError, open_store
 from checkpoint.codec import decode
 from checkpoint.store import Epoch, Store, WriteBehind, current_store, store_at
@@ -260,7 +260,7 @@ def test_nothing_is_ever_evicted(disk: DiskStore) -> None:
 def test_a_store_beyond_its_size_limit_loses_nothing(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far beyond the size limit all results are there, where DiskCache's own settings lose some. [42]"""
     limit = 200_000
-    monkeypatch.setitem(checkpoint.store.disk._SETTINGS, "size_limit", limit)
+    monkeypatch.setitem(checkpoint.store.cache._SETTINGS, "size_limit", limit)
     ordinary = diskcache.Cache(str(Path(disk.url).parent / "ordinary"), size_limit=limit)
     keys = [f'{{"n":{n}}}' for n in range(40)]
     for key in keys:
@@ -444,7 +444,7 @@ database.execute("COMMIT")
 
 def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the longest wait, it is a StoreError that tells of the other process."""
-    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.cache, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -458,7 +458,7 @@ def test_a_lock_is_not_waited_for_without_end(disk: DiskStore, monkeypatch: pyte
 
 def test_nothing_is_left_of_a_write_that_found_a_lock(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of a large value goes when its row can't be written."""
-    monkeypatch.setattr(checkpoint.store.disk, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(checkpoint.store.cache, "LOCK_SECONDS", 0.1)
     disk.write(TASK, [write_of(1)])
     other = sqlite3.connect(folder_of(disk) / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

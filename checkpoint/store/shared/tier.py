@@ -21,7 +21,7 @@ import diskcache
 import xxhash
 
 from checkpoint.codec import Frame
-from checkpoint.store.disk import FolderCache
+from checkpoint.store.cache import FolderCache
 from checkpoint.store.mounts import network_kind_of
 
 __all__ = ["Tier", "local_folder"]

@@ -1,0 +1,181 @@
+"""FolderCache: the DiskCache of one folder, with frames as its values and connections that stay open.
+
+Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
+
+Must not know: what rows mean.
+
+Next: store/disk.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import sqlite3
+from typing import Any, final
+
+import diskcache
+
+from checkpoint.codec import Frame
+from checkpoint.store.advice import LOCK_SECONDS
+from checkpoint.store.folders import sync_folder
+
+__all__ = ["FolderCache", "FrameDisk"]
+
+_SETTINGS = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": 2**62,
+    "statistics": 0,
+    "tag_index": 0,
+    "disk_min_file_size": 32 * 1024,
+    "disk_pickle_protocol": 5,
+    "sqlite_auto_vacuum": 2,
+    "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
+}
+
+
+@final
+class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """How DiskCache keeps our values: a Frame in the row or, when large, in a file written under a temporary name."""
+
+    #: Whether a file is on the disk, and not only with the operating system, before its row names it.
+    is_durable = False
+
+    def put(self, key: Any) -> Any:
+        """Return the row text as it is; nothing else is a key."""
+        if type(key) is not str:
+            raise TypeError(f"rows are text, not {type(key).__name__}")
+        return key, True
+
+    def store(self, value: Any, read: bool, key: Any = None) -> Any:
+        """Return (size of the file, mode, file name, value for the row)."""
+        if not isinstance(value, Frame):
+            return 0, diskcache.core.MODE_RAW, None, value
+        if value.size < self.min_file_size:
+            return 0, diskcache.core.MODE_RAW, None, b"".join(value.parts)
+        name, path = self.filename()
+        temporary = f"{path}.tmp"
+        try:
+            descriptor = _created(temporary)
+            try:
+                for part in value.parts:
+                    _write_all(descriptor, memoryview(part).cast("B"))
+                if self.is_durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(temporary, path)
+            if self.is_durable:
+                sync_folder(os.path.dirname(path))
+                sync_folder(self._directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+        return value.size, diskcache.core.MODE_BINARY, name, None
+
+    def filename(self, key: Any = None, value: Any = None) -> tuple[str, str]:
+        """Return a new name in one of 16 folders, and its path."""
+        text = os.urandom(16).hex()
+        name = f"0{text[0]}/{text[2:]}.val"  # a folder costs as much as a file of some megabytes
+        return name, f"{self._directory}/{name}"
+
+    def remove(self, file_path: str) -> None:
+        """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(self._directory, str(file_path)))
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
+        """Return a frame's bytes: from the row, or a read-only map of its file."""
+        if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
+            return value if isinstance(value, bytes) else b""
+        descriptor = os.open(f"{self._directory}/{filename}", os.O_RDONLY)
+        try:
+            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except ValueError:  # it is empty
+            return b""
+        finally:
+            os.close(descriptor)
+
+
+class _Connection(sqlite3.Connection):
+    """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
+
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.ProgrammingError):  # one that could not be opened can't be closed
+            self.close()
+
+
+@final
+class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
+
+    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
+        self._is_durable = is_durable
+        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
+        self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
+        #: Names of records that are certainly there.
+        self.recorded: set[str] = set()
+        self._identity = self._identify()
+
+    @classmethod
+    def of(cls, folder: str, *, is_durable: bool) -> FolderCache:
+        """Return the cache of a folder that has one; what can be wrong with it is an error of the disk or of SQLite."""
+        try:
+            return cls(folder, is_durable=is_durable)
+        except (sqlite3.Error, diskcache.Timeout, OSError):
+            raise
+        except Exception as error:  # what DiskCache makes of settings that aren't its own
+            raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(os.path.join(self._directory, "cache.db"))
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_in_place(self) -> bool:
+        """Tell whether the folder still is the one that was opened: somebody may have removed it meanwhile."""
+        return self._identify() == self._identity
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        local = self._local
+        if getattr(local, "pid", None) != os.getpid():
+            self.close()
+            local.pid = os.getpid()
+        connection: sqlite3.Connection | None = getattr(local, "con", None)
+        if connection is None:
+            connection = local.con = sqlite3.connect(
+                os.path.join(self._directory, "cache.db"),
+                timeout=self._timeout,
+                isolation_level=None,
+                check_same_thread=False,  # used by one thread, but the collector may close it in another
+                factory=_Connection,
+            )
+            with contextlib.suppress(sqlite3.OperationalError):  # a new database has no settings yet
+                for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
+                    if name.startswith("sqlite_"):
+                        self.reset(name, value, update=False)
+            if self._is_durable:
+                connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+
+def _created(path: str) -> int:
+    """Open a new file, and make its folder first if it is the first one there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), mode=0o700)
+        return os.open(path, flags, 0o600)
+
+
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while len(data):
+        data = data[os.write(descriptor, data) :]
