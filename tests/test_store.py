@@ -20,6 +20,7 @@ import pytest
 from contract_store import CHECKS, KEY, LARGE, TASK, value_at, walk_store, write_of
 
 import checkpoint.store.cache
+import checkpoint.store.disk
 from checkpoint import CheckpointError, DamagedEntryError, StoreError, open_store
 from checkpoint.codec import decode
 from checkpoint.store import Epoch, Store, WriteBehind, current_store, store_at
@@ -586,3 +587,15 @@ def test_store_errors_are_errors_of_this_package(disk: DiskStore) -> None:
     Path(disk.url).write_text("in the way")
     with pytest.raises(CheckpointError):
         disk.write(TASK, [write_of(1)])
+
+
+def test_many_tasks_need_few_open_files(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tasks a store has, few of their folders are open at a time, and all answer."""
+    monkeypatch.setattr(checkpoint.store.disk, "_MOST_OPEN", 5)
+    tasks = [f"test.many{number}" for number in range(30)]
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+    for task in tasks:
+        disk.write(task, [write_of(1)])
+    assert all(disk.lookup(task, [KEY]) for task in tasks)
+    after = len(os.listdir("/proc/self/fd")) if before else 0
+    assert after - before <= 5 * 3

@@ -4,15 +4,17 @@ Values below 32 KiB live in the row, larger ones in a file of their own that is 
 
 Must not know: what rows mean.
 
-Next: store/disk.py
+Next: store/formats.py
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import sqlite3
+import threading
 from typing import Any, final
 
 import diskcache
@@ -21,7 +23,7 @@ from checkpoint.codec import Frame
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.folders import sync_folder
 
-__all__ = ["FolderCache", "FrameDisk"]
+__all__ = ["FolderCache", "FrameDisk", "blank_database"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -32,7 +34,7 @@ _SETTINGS = {
     "disk_min_file_size": 32 * 1024,
     "disk_pickle_protocol": 5,
     "sqlite_auto_vacuum": 2,
-    "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
+    "sqlite_mmap_size": 0,
 }
 
 
@@ -112,23 +114,30 @@ class _Connection(sqlite3.Connection):
 class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
 
-    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
-        self._is_durable = is_durable
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
-        self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
+    def __init__(self, folder: str, *, is_durable: bool = False) -> None:
+        """Take the folder of a complete database, or of one that `set_up` will complete; nothing is read or written."""
+        self._directory, self._timeout, self._is_durable = folder, LOCK_SECONDS, is_durable
+        self._local, self._txn_id = threading.local(), None
+        self._disk = FrameDisk(folder, _SETTINGS["disk_min_file_size"], _SETTINGS["disk_pickle_protocol"])
+        self._disk.is_durable = is_durable
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
         self._identity = self._identify()
 
-    @classmethod
-    def of(cls, folder: str, *, is_durable: bool) -> FolderCache:
-        """Return the cache of a folder that has one; what can be wrong with it is an error of the disk or of SQLite."""
+    def set_up(self, **settings: Any) -> None:
+        """Make the tables that are missing, with settings of its own; takes longer than all that comes after.
+
+        Raises:
+            sqlite3.Error, diskcache.Timeout, OSError: it cannot be had.
+        """
         try:
-            return cls(folder, is_durable=is_durable)
+            super().__init__(self._directory, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
         except (sqlite3.Error, diskcache.Timeout, OSError):
             raise
         except Exception as error:  # what DiskCache makes of settings that aren't its own
             raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
+        self._disk.is_durable = self._is_durable
+        self._identity = self._identify()
 
     def _identify(self) -> tuple[int, int] | None:
         try:
@@ -149,19 +158,17 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
             local.pid = os.getpid()
         connection: sqlite3.Connection | None = getattr(local, "con", None)
         if connection is None:
-            connection = local.con = sqlite3.connect(
-                os.path.join(self._directory, "cache.db"),
+            connection = sqlite3.connect(
+                f"{self._directory}/cache.db",
                 timeout=self._timeout,
                 isolation_level=None,
                 check_same_thread=False,  # used by one thread, but the collector may close it in another
                 factory=_Connection,
             )
-            with contextlib.suppress(sqlite3.OperationalError):  # a new database has no settings yet
-                for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
-                    if name.startswith("sqlite_"):
-                        self.reset(name, value, update=False)
-            if self._is_durable:
-                connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = 8192")
+            connection.execute("PRAGMA mmap_size = 0")  # a damaged database raises an error instead of a bus error
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._is_durable else 'NORMAL'}")
+            local.con = connection
         return connection
 
 
@@ -179,3 +186,35 @@ def _created(path: str) -> int:
 def _write_all(descriptor: int, data: memoryview) -> None:
     while len(data):
         data = data[os.write(descriptor, data) :]
+
+
+@functools.cache
+def blank_database() -> bytes:
+    """Return an empty database with DiskCache's tables, as bytes of a file; b"" where it can't be made like that."""
+    if not hasattr(sqlite3.Connection, "serialize"):
+        return b""
+    blank = bytearray(_Blank().database())
+    blank[18:20] = b"\2\2"  # it keeps a write-ahead log, which only files can
+    return bytes(blank)
+
+
+@final
+class _Blank(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A DiskCache whose database is in memory."""
+
+    def __init__(self) -> None:
+        self._memory = sqlite3.connect(":memory:", isolation_level=None)
+        super().__init__(os.curdir, **_SETTINGS)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        return self._memory
+
+    def close(self) -> None:
+        """Stay open: DiskCache closes what it has set up, and opens it again."""
+
+    def database(self) -> bytes:
+        """Return the database, and close it."""
+        made: bytes = self._memory.serialize()
+        self._memory.close()
+        return made

@@ -34,7 +34,7 @@ from checkpoint.store.cache import FolderCache
 from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.folders import make_folder
-from checkpoint.store.formats import FORMAT, check_format, migrate
+from checkpoint.store.formats import FORMAT, format_of, migrate, place_blank
 from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskStore", "disk_store", "folder_name"]
 
+#: Each open folder has three open files.
+_MOST_OPEN = 100
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
 #: How many rows are read at a time where all are wanted.
@@ -94,6 +96,8 @@ class DiskStore:
         self.settings = settings
         self._folder = os.path.join(root, "checkpoint")
         self._caches: dict[str, FolderCache] = {}
+        #: Whether it is known that the folder is not on a network file system.
+        self._is_local = False
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -129,11 +133,15 @@ class DiskStore:
             path = self._path(task)
             self._refuse_network()
             with self._explained(path):
-                self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
+                if not os.path.exists(database):
+                    self._make(self.url, self._folder, path)
+                    place_blank(database)
                 os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
-                found = check_format(path, database)
-                cache = FolderCache.of(path, is_durable=self.settings.is_durable)
+                cache = FolderCache(path, is_durable=self.settings.is_durable)
+                found = format_of(path, cache._con)
+                if found < FORMAT:
+                    cache.set_up()
                 names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
@@ -141,13 +149,23 @@ class DiskStore:
                     raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
                 if found < FORMAT:
                     migrate(database)
+            self._make_room()
             self._caches[task] = cache
             return cache
 
+    def _make_room(self) -> None:
+        """Forget the folders that were opened first; a thread that still uses one has a connection of its own."""
+        idle = [task for task, cache in self._caches.items() if cache._txn_id is None]
+        for task in idle[: max(0, len(self._caches) + 1 - _MOST_OPEN)]:
+            self._caches.pop(task).close()
+
     def _refuse_network(self) -> None:
+        if self._is_local:
+            return
         if kind := network_kind_of(self._folder):
             advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
             raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
+        self._is_local = True
 
     def _make(self, *folders: str) -> None:
         """Make folders for this user alone, each in the one before."""
@@ -295,7 +313,7 @@ class DiskStore:
                 while pending:  # once, unless there are several entries of a key: then each sees the one before
                     group = {write.key: (write, row) for write, row in reversed(pending)}
                     superseded += self._replaced(sql, discard, [write for write, _ in group.values()])
-                    cache._con.executemany(_UPSERT, [row for _, row in group.values()])
+                    self._open(task)._con.executemany(_UPSERT, [row for _, row in group.values()])
                     pending = [(write, row) for write, row in pending if group[write.key][0] is not write]
             for other in superseded:
                 shutil.rmtree(self.directory(task, other), ignore_errors=True)

@@ -2,7 +2,7 @@
 
 Must not know: what is in them.
 
-Next: store/disk.py
+Next: store/cache.py
 """
 
 from __future__ import annotations

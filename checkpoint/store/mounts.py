@@ -1,6 +1,6 @@
 """Mounts: whether a folder is on a file system that other hosts may write, where SQLite's locks can't be trusted.
 
-Next: store/cache.py
+Next: store/disk.py
 """
 
 from __future__ import annotations
