@@ -12,6 +12,8 @@ from benchmarks.measure import Figure, Goal, compare
 from benchmarks.programs.libraries import LIBRARIES, Peer
 
 _SLOWEST_SECONDS = 3.0
+#: Longer than that no library is waited for.
+_MOST_SECONDS = 40.0
 #: How much faster than the fastest peer that keeps results and looks at each of them again.
 _GOAL = 5.0
 
@@ -48,7 +50,7 @@ def _measured(title: str, peer: Peer, size: int, phase: str, quick: bool) -> Fig
     try:
         with (
             program("ours.serial", "choose", size, phase) as ours,
-            program(f"libraries.{peer.function}", "choose", size, phase) as theirs,
+            program(f"libraries.{peer.function}", "choose", size, phase, most_seconds=_MOST_SECONDS) as theirs,
         ):
             is_slow = theirs() > _SLOWEST_SECONDS
             rounds = 1 if is_slow or quick else 3

@@ -50,14 +50,16 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 
 @contextlib.contextmanager
-def program(name: str, kind: str, size: int, phase: str, *, by_wall: bool = False) -> Iterator[Pass]:
+def program(
+    name: str, kind: str, size: int, phase: str, *, by_wall: bool = False, most_seconds: float = 60.0
+) -> Iterator[Pass]:
     """Give a pass that runs a program of `benchmarks/programs`, cold in a new folder each time.
 
     Raises:
-        subprocess.SubprocessError: it failed, or its value is wrong, or it took more than a minute.
+        subprocess.SubprocessError: it failed, or its value is wrong, or it took too long.
     """
     with TemporaryDirectory(prefix="checkpoint-benchmark-") as kept:
-        run = _runner(name, kind, size, time.perf_counter if by_wall else _processor_time)
+        run = _runner(name, kind, size, time.perf_counter if by_wall else _processor_time, most_seconds)
         if phase == "warm":
             run(kept)
 
@@ -75,14 +77,14 @@ def _processor_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _runner(name: str, kind: str, size: int, clock: Callable[[], float]) -> Callable[[str], float]:
+def _runner(name: str, kind: str, size: int, clock: Callable[[], float], most_seconds: float) -> Callable[[str], float]:
     environment = {variable: value for variable, value in os.environ.items() if variable != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPATH"] = str(_ROOT)
 
     def run(folder: str) -> float:
         command = [sys.executable, "-m", "benchmarks.programs", name, kind, str(size), folder]
         began = clock()
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=most_seconds)
         return clock() - began
 
     return run
