@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.measure import Figure, compare, per_call
 from benchmarks.workloads import leaf
-from checkpoint.keys import Signature, encode
+from checkpoint.keys import encode
+from checkpoint.signatures import Signature
 
 _ARGUMENTS: dict[str, Any] = {
     "path": "data/images/train.csv",

@@ -20,11 +20,13 @@ from unittest import mock
 import xxhash
 
 from checkpoint import ExecutorTraits
-from checkpoint.engine import Options, Outcome, Run
+from checkpoint.choice import Options
+from checkpoint.engine import Run
 from checkpoint.graph import Instance, Runner
+from checkpoint.job import Job, Kind, Report
+from checkpoint.outcome import Outcome
 from checkpoint.store import Epoch
 from checkpoint.version import basis_of, edition_of, generation_of
-from checkpoint.worker import Job, Kind, Report
 
 
 class Died(Exception):
@@ -153,8 +155,8 @@ class SimulatedWorkers:
 def simulated(roots: Sequence[Instance], store: Any, workers: SimulatedWorkers, **options: Any) -> Outcome:
     """Run instances on simulated workers; all that doesn't depend on failures unless told otherwise."""
     run = Run(roots, store, Options(executor="threads", **{"stops_on_error": False, **options}))
-    run._completions = VirtualQueue(workers.pass_time)  # type: ignore[assignment]
-    with mock.patch("checkpoint.engine.open_workers", return_value=workers):
+    completions = mock.patch("checkpoint.computing.queue.SimpleQueue", return_value=VirtualQueue(workers.pass_time))
+    with completions, mock.patch("checkpoint.computing.open_workers", return_value=workers):
         return run.execute()
 
 

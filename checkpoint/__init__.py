@@ -44,12 +44,12 @@ if TYPE_CHECKING:
     from checkpoint.files import File
     from checkpoint.forecasts import Forecast
     from checkpoint.frames import to_frame
+    from checkpoint.inside import task_directory
     from checkpoint.lineage import Lineage
     from checkpoint.reasons import Cue, Reason
-    from checkpoint.runs import RunReport
+    from checkpoint.reports import RunReport
     from checkpoint.store import open_store
     from checkpoint.traits import ExecutorTraits
-    from checkpoint.worker import task_directory
 
 __version__ = "0.1.0"
 
@@ -120,11 +120,11 @@ _PLACES = {
     "Problem": "care",
     "ProblemKind": "care",
     "Reason": "reasons",
-    "RunReport": "runs",
+    "RunReport": "reports",
     "Verification": "care",
     "collect": "care",
     "open_store": "store",
-    "task_directory": "worker",
+    "task_directory": "inside",
     "to_frame": "frames",
     "verify": "care",
 }

@@ -26,10 +26,11 @@ from typing import IO, Any, final
 
 import xxhash
 
-from checkpoint import codec, keys
+from checkpoint import codec
 from checkpoint.errors import BundleError, DamagedEntryError
 from checkpoint.inventory import StoredCall
 from checkpoint.reasons import described, upstream_of
+from checkpoint.revival import decode_arguments
 from checkpoint.store import Entry, Store, Write
 from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
 
@@ -249,7 +250,7 @@ def _row_of(told: Mapping[str, Any]) -> _Row:
         raise ValueError("the metadata of an entry are none")
     task, row = told["task"], told["row"]
     key = key_of(row)
-    keys.decode_arguments(key)
+    decode_arguments(key)
     if type(task) is not str or not task or "\0" in task or row != row_of_entry(key, entry):
         raise ValueError(f"the row of an entry of {task!r} is not its own")
     names = dict(told["files"])

@@ -8,7 +8,6 @@ Next: journal/records.py
 from __future__ import annotations
 
 import functools
-import inspect
 import types
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -94,6 +93,10 @@ def memo(function: Callable[..., Any] | None = None, /, **options: Unpack[TaskSe
     return _decorator(function, options, is_memo=True)
 
 
+#: Flags of code, as in `inspect`, which takes long to import.
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
 def _decorator(function: Any, options: TaskSettings, *, is_memo: bool) -> Any:
     decorate = functools.partial(_make, options, is_memo)
     return decorate if function is None else decorate(function)
@@ -106,9 +109,10 @@ def _make(options: TaskSettings, is_memo: bool, function: Any) -> Task[..., Any]
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"@{decorator} takes a function, not {name_of(function)}: {function!r}")
     name = f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    flags = function.__code__.co_flags
+    if flags & (_GENERATOR | _ASYNC_GENERATOR):
         raise TypeError(f"@{decorator}: {name} is a generator, whose values cannot be kept; return a list")
-    if inspect.iscoroutinefunction(function) and not is_memo:
+    if flags & _COROUTINE and not is_memo:
         raise TypeError(
             f"@task: the body of {name} plans and must be a plain function; "
             "make the runner inside it `async def`, or use @memo"

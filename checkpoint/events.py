@@ -6,7 +6,7 @@ retried or requeued any number of times, and is started again after that. What i
 
 Must not know: who looks on. Everything told is frozen, and told in the thread that drives the run.
 
-Next: notices.py
+Next: choice.py
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
+from checkpoint.counts import TaskCount
 from checkpoint.graph import Instance
 
-__all__ = ["Event", "EventKind", "Observer", "RunBegun", "RunEnded", "TaskCount", "Tick"]
+__all__ = ["Event", "EventKind", "Observer", "RunBegun", "RunEnded", "Tick"]
 
 
 class EventKind(enum.Enum):
@@ -45,8 +45,7 @@ class EventKind(enum.Enum):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened to an instance.
 
     Attributes:
@@ -71,8 +70,7 @@ class Event:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RunBegun:
+class RunBegun(NamedTuple):
     """What a run is about to do.
 
     Attributes:
@@ -89,7 +87,7 @@ class RunBegun:
     upstream: Sequence[Sequence[int]]
     limits: Mapping[str, int]
     limits_of: Mapping[str, tuple[str, ...]]
-    expected_seconds: Callable[[int], float | None] = field(repr=False)
+    expected_seconds: Callable[[int], float | None]
     at: float
 
     @property
@@ -99,8 +97,7 @@ class RunBegun:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """How a run stands.
 
     Attributes:
@@ -116,24 +113,8 @@ class Tick:
     places: Mapping[int, str]
 
 
-@dataclass(slots=True)
-class TaskCount:
-    """What a run did with the instances of one task."""
-
-    computed: int = 0
-    hit: int = 0
-    failed: int = 0
-    skipped: int = 0
-    #: How many of the hits were computed elsewhere since the run began.
-    found: int = 0
-    #: Sum of the runners' times, and of the bytes stored.
-    seconds: float = 0.0
-    size: int = 0
-
-
 @final
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(NamedTuple):
     """What came of a run: seconds, what was done by task, and the exception that ended it early, such as Ctrl-C."""
 
     seconds: float

@@ -5,7 +5,7 @@ process jobs are handed over as they are; to any other they travel as bytes.
 
 Must not know: graphs, plans, which instance comes next. A caller's executor is never shut down.
 
-Next: events.py
+Next: counts.py
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import Any, Protocol, final
 from checkpoint import engines, process, wire, worker
 from checkpoint.foreign import ForeignProcesses
 from checkpoint.graph import Instance
+from checkpoint.inputs import Made
+from checkpoint.job import Job, Report
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
 from checkpoint.traits import ExecutorTraits, Submits, traits_of
-from checkpoint.worker import Job, Made, Report
 
-__all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "check_executor", "open_workers"]
+__all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "open_workers"]
 
-_NAMES = ("serial", "threads", "processes", "async")
 _ASYNC_COUNT = 100
 _LARGEST_BATCH = 256
 _PLAIN = ExecutorTraits()
@@ -106,30 +106,6 @@ class Workers(Protocol):
     def close(self, *, kill: bool = False) -> None:
         """Commit what was gathered and give back what we made; `kill` ends processes that are ours at once."""
         ...
-
-
-def check_executor(executor: object, max_workers: object) -> None:
-    """Refuse what `run` can't take as executor and max_workers.
-
-    Raises:
-        TypeError, ValueError: saying what would be right.
-    """
-    if max_workers is not None:
-        if isinstance(max_workers, bool) or not isinstance(max_workers, int):
-            raise TypeError(f"max_workers must be a whole number, not {max_workers!r}")
-        if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
-    if isinstance(executor, str):
-        if executor not in _NAMES and not engines.serves(executor):
-            known = ", ".join((*_NAMES, *engines.NAMES))
-            raise ValueError(f"executor {executor!r} is unknown; use one of {known}, an address or an Executor")
-    elif isinstance(executor, type):
-        raise TypeError(f"executor must be an instance: {executor.__name__}(), not the class {executor.__name__}")
-    elif executor is not None and not callable(getattr(executor, "submit", None)) and not engines.serves(executor):
-        raise TypeError(
-            f"executor must be None, one of {', '.join((*_NAMES, *engines.NAMES))} or have a method `submit` like "
-            f"concurrent.futures.Executor; {executor!r} has not"
-        )
 
 
 def open_workers(

@@ -23,7 +23,7 @@ from pathlib import PurePath
 from typing import Any, final
 
 from checkpoint.inventory import AGE, META, StoredCall, meta_names
-from checkpoint.keys import Opaque
+from checkpoint.revival import Opaque
 
 __all__ = ["Filter", "bytes_of", "literal", "matching", "order_of", "seconds_of"]
 

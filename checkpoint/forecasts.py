@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from checkpoint.choice import Options
 from checkpoint.durations import Durations
-from checkpoint.engine import Options
 from checkpoint.graph import Instance
 from checkpoint.markup import card, table
 from checkpoint.plan import State

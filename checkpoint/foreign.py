@@ -22,10 +22,11 @@ from typing import Any, final
 
 from checkpoint import remote, wire
 from checkpoint.errors import TaskLostError
-from checkpoint.store import Parcel, Store
+from checkpoint.job import Job, Kind, Report
+from checkpoint.store import Store
+from checkpoint.store.parcel import Parcel
 from checkpoint.traits import ExecutorTraits, Submits
 from checkpoint.version import address_of, row_of
-from checkpoint.worker import Job, Kind, Report
 
 __all__ = ["ForeignProcesses"]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import json
 import threading
 import types
@@ -152,6 +151,8 @@ def _captured(values: Mapping[str, Any], how: str = "captured") -> dict[str, str
 def _defaults(function: types.FunctionType, *, is_unique: bool) -> dict[str, str]:
     """Return the texts of default values: of functions of one name and text they tell which is which."""
     found: dict[str, str] = {}
+    import inspect
+
     for name, parameter in inspect.signature(function, follow_wrapped=False).parameters.items():
         value = parameter.default
         if value is parameter.empty or (is_unique and not is_small(value)):

@@ -125,10 +125,14 @@ class Runner:
         """Call the function itself; the values of its requirements are the caller's business."""
         return self.function(*args, **kwargs)
 
+    def required(self) -> list[Instance]:
+        """Return the instances among the requirements, in order; one that is required twice is there twice."""
+        return instances_in(self.requirements) if self.requirements else []
+
     def upstream(self) -> list[Instance]:
         """Return the distinct instances among the requirements, in order."""
         if self._upstream is None:
-            found = instances_in(self.requirements) if self.requirements else []
+            found = self.required()
             self._upstream = list(dict.fromkeys(found)) if len(found) > 1 else found
         return self._upstream
 
@@ -172,6 +176,8 @@ def with_values(structure: Any, value_of: Callable[[Instance], Any]) -> Any:
 
 
 _OPEN = -1
+#: An instance whose body was evaluated, its runner, the nodes of what it requires as far as these are known, the rest.
+_Step = tuple[Instance, Runner, list[int], Iterator[Instance]]
 
 
 @final
@@ -222,31 +228,42 @@ class Graph:
 
     def _add(self, root: Instance) -> None:
         nodes = self._nodes
-        trail: list[tuple[Instance, Runner, list[int], Iterator[Instance]]] = []
+        trail: list[_Step] = []
         pending: Instance | None = root
         while pending is not None or trail:
             if pending is not None:
-                nodes[pending.task.name][pending.key] = _OPEN
                 runner = pending.evaluate()
-                trail.append((pending, runner, [], iter(runner.upstream())))
+                required = runner.required()
+                if required:
+                    nodes[pending.task.name][pending.key] = _OPEN
+                    trail.append((pending, runner, [], iter(required)))
+                else:
+                    settled = self._settle(pending, runner, ())
+                    if trail:
+                        trail[-1][2].append(settled)
                 pending = None
+                continue
             instance, runner, upstream, remaining = trail[-1]
-            for required in remaining:
-                node = nodes[required.task.name].get(required.key)
+            for above in remaining:
+                node = nodes[above.task.name].get(above.key)
                 if node is None:
-                    pending = required
+                    pending = above
                     break
                 if node == _OPEN:
-                    raise CycleError(_path([step[0] for step in trail], required))
+                    raise CycleError(_path([step[0] for step in trail], above))
                 upstream.append(node)
             else:
                 trail.pop()
-                node = nodes[instance.task.name][instance.key] = len(self.instances)
-                self.instances.append(instance)
-                self.upstream.append(tuple(upstream))
-                self.runners.append(runner)
+                settled = self._settle(instance, runner, tuple(dict.fromkeys(upstream)))
                 if trail:
-                    trail[-1][2].append(node)
+                    trail[-1][2].append(settled)
+
+    def _settle(self, instance: Instance, runner: Runner, upstream: tuple[int, ...]) -> int:
+        node = self._nodes[instance.task.name][instance.key] = len(self.instances)
+        self.instances.append(instance)
+        self.upstream.append(upstream)
+        self.runners.append(runner)
+        return node
 
     def take_runner(self, node: int) -> Runner:
         """Return a node's runner and forget it; a second time the body is evaluated again."""

@@ -17,7 +17,8 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, final
 
-from checkpoint import keys, texts
+from checkpoint import texts
+from checkpoint.revival import decode_arguments
 from checkpoint.store import Entry, Store
 from checkpoint.version import row_of_entry
 
@@ -72,9 +73,9 @@ class StoredCall:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments by name; parts that cannot be rebuilt from a key are `keys.Opaque`. Decoded each time."""
+        """The arguments by name; parts that cannot be rebuilt from a key are `revival.Opaque`. Decoded each time."""
         try:
-            return keys.decode_arguments(self.key)
+            return decode_arguments(self.key)
         except ValueError:
             return {"key": self.key}
 

@@ -1,4 +1,4 @@
-"""Keys: a call's arguments as canonical, typed JSON text, and back.
+"""Keys: a call's arguments as canonical, typed JSON text.
 
 Plain JSON values are written as plain JSON (sorted, compact, ASCII). Values that JSON would merge with others
 are objects with one member whose name starts with "$" (`(1, 2)` is `{"$tuple":[1,2]}`), and a dict that has
@@ -7,35 +7,27 @@ The text depends on nothing but the values: not on the hash seed, the Python ver
 
 Must not know: tasks, stores, clocks. FORMAT changes whenever any value's text changes.
 
-Next: fingerprint/names.py
+Next: signatures.py
 """
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import datetime
 import enum
-import functools
-import importlib
-import inspect
-import json
 import math
 import os.path
 import re
 import sys
-from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from json.encoder import encode_basestring_ascii as _quote
-from typing import Any, final
+from typing import Any
 
 import xxhash
 
 from checkpoint.errors import UnkeyableError, name_of
 
-__all__ = ["FORMAT", "Opaque", "Signature", "Unencodable", "add_fallback", "decode", "encode", "locate",
-           "module_name", "register", "snapshot", "text_of"]  # fmt: skip
+__all__ = ["CAPTURED", "FORMAT", "LARGE_INT", "Unencodable", "add_fallback", "are_immutable", "encode", "locate",
+           "module_name", "register", "snapshot", "text_of", "with_captured"]  # fmt: skip
 
 #: Number of the key format; golden tests pin it.
 FORMAT = 1
@@ -81,11 +73,12 @@ def _encode_float(value: float) -> str:
     return repr(value) if math.isfinite(value) else f'{{"$float":"{value!r}"}}'
 
 
-_LARGE_INT = 1 << 64
+#: Whole numbers up to here are written as they are.
+LARGE_INT = 1 << 64
 
 
 def _encode_int(value: int) -> str:
-    return repr(value) if -_LARGE_INT < value < _LARGE_INT else f'{{"$int":"{value:x}"}}'
+    return repr(value) if -LARGE_INT < value < LARGE_INT else f'{{"$int":"{value:x}"}}'
 
 
 def _encode_list(value: list[Any]) -> str:
@@ -117,6 +110,12 @@ def _encode_set(value: set[Any] | frozenset[Any]) -> str:
     return _tagged(type(value).__name__, "[" + ",".join(sorted(_encode(item) for item in value)) + "]")
 
 
+def _base64(value: bytes | bytearray) -> str:
+    import binascii
+
+    return binascii.b2a_base64(value, newline=False).decode()
+
+
 def _as_text(tag: str, text: Callable[[Any], str] = str) -> Callable[[Any], str]:
     return lambda value: _tagged(tag, _quote(text(value)))
 
@@ -132,17 +131,29 @@ _encoders: dict[type, Callable[[Any], str]] = {
     tuple: lambda value: _tagged("tuple", _encode_list(value)),
     set: _encode_set,
     frozenset: _encode_set,
-    bytes: _as_text("bytes", lambda value: b64encode(value).decode()),
-    bytearray: _as_text("bytearray", lambda value: b64encode(value).decode()),
+    bytes: _as_text("bytes", _base64),
+    bytearray: _as_text("bytearray", _base64),
     complex: lambda value: _tagged("complex", _encode_list([value.real, value.imag])),
     range: lambda value: _tagged("range", _encode_list([value.start, value.stop, value.step])),
     OrderedDict: lambda value: _tagged("ordereddict", _encode_list([list(pair) for pair in value.items()])),
-    datetime.datetime: lambda value: _tagged("datetime", _encode_list([value.isoformat(), value.fold])),
-    datetime.date: _as_text("date", datetime.date.isoformat),
-    datetime.time: lambda value: _tagged("time", _encode_list([value.isoformat(), value.fold])),
-    datetime.timedelta: lambda value: _tagged(
-        "timedelta", _encode_list([value.days, value.seconds, value.microseconds])
-    ),
+}
+
+
+def _with_fold(tag: str) -> Callable[[Any], str]:
+    return lambda value: _tagged(tag, _encode_list([value.isoformat(), value.fold]))
+
+
+#: Module -> class -> encoder, for modules that only programs which use them should have to import.
+_elsewhere: dict[str, dict[str, Callable[[Any], str]]] = {
+    "datetime": {
+        "datetime": _with_fold("datetime"),
+        "date": _as_text("date", lambda value: value.isoformat()),
+        "time": _with_fold("time"),
+        "timedelta": lambda value: _tagged("timedelta", _encode_list([value.days, value.seconds, value.microseconds])),
+    },
+    "decimal": {"Decimal": _as_text("decimal")},
+    "fractions": {"Fraction": _as_text("fraction")},
+    "uuid": {"UUID": _as_text("uuid")},
 }
 
 
@@ -168,21 +179,19 @@ def text_of(value: Any) -> str:
     return _encode(value)
 
 
-#: Types of modules that only programs which use them should have to import.
-_WRITTEN_AS_TEXT = {("decimal", "Decimal"): "decimal", ("fractions", "Fraction"): "fraction", ("uuid", "UUID"): "uuid"}
-
-
 def _encode_other(value: Any) -> str:
     cls = type(value)
-    if (tag := _WRITTEN_AS_TEXT.get((cls.__module__, cls.__qualname__))) is not None:
-        return _tagged(tag, _quote(str(value)))
+    if (encoder := _elsewhere.get(cls.__module__, {}).get(cls.__qualname__)) is not None:
+        return encoder(value)
     if isinstance(value, enum.Enum):
         return _tagged("enum", _encode_list([_class_name(cls), value.name]))
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and isinstance(value, pathlib.PurePath):
         kind = "windowspath" if isinstance(value, pathlib.PureWindowsPath) else "path"
         return _tagged(kind, _quote(str(value)))
-    if dataclasses.is_dataclass(cls):
+    if hasattr(cls, "__dataclass_fields__"):
+        import dataclasses
+
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(cls)}
         return _tagged("dataclass", f"[{_quote(_class_name(cls))},{_encode(fields)}]")
     if isinstance(value, tuple) and hasattr(cls, "_fields"):
@@ -272,7 +281,9 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
         for key, item in value.items():
             yield f" (the key {key!r})", key
             yield f"[{key!r}]", item
-    elif dataclasses.is_dataclass(type(value)):
+    elif hasattr(type(value), "__dataclass_fields__"):
+        import dataclasses
+
         for field in dataclasses.fields(value):
             yield f".{field.name}", getattr(value, field.name)
     elif isinstance(value, (list, tuple)):
@@ -283,8 +294,12 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
             yield f" (the item {item!r})", item
 
 
-#: Tags of what cannot be rebuilt from its text.
-_ONE_WAY = frozenset({"numpy", "ndarray", "function", "class", "method", "partial", "module"})
+#: Tags that this module, files and functions write, and `register` doesn't give away.
+_TAKEN = frozenset([
+    "bytearray", "bytes", "class", "complex", "dataclass", "date", "datetime", "decimal", "dict", "enum", "float",
+    "fraction", "frozenset", "function", "int", "method", "module", "namedtuple", "ndarray", "numpy", "ordereddict",
+    "partial", "path", "range", "set", "text", "time", "timedelta", "tuple", "uuid", "windowspath",
+])  # fmt: skip
 
 
 def register(cls: type, tag: str, describe: Callable[[Any], Any]) -> None:
@@ -304,163 +319,25 @@ def register(cls: type, tag: str, describe: Callable[[Any], Any]) -> None:
         raise TypeError(f"register({cls.__name__}): tag must be text, not {tag!r}")
     if not callable(describe):
         raise TypeError(f"register({cls.__name__}): describe must be a function, not {describe!r}")
-    if f"${tag}" in _decoders or tag in _ONE_WAY:
+    if tag in _TAKEN:
         raise ValueError(f"register({cls.__name__}): tag {tag!r} is taken; choose another one")
     if not tag.replace(".", "").isalnum():
         raise ValueError(f"register({cls.__name__}): tag {tag!r} must consist of letters, digits and dots")
     _encoders[cls] = lambda value: _tagged(tag, _encode(describe(value)))
 
 
-# --- text -> value ---------------------------------------------------------------------------------------
-
-
-@final
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opaque:
-    """A part of a key that stands for a value which cannot be rebuilt from it (an array, say)."""
-
-    tag: str
-    content: Any
-
-    def __repr__(self) -> str:
-        if self.tag in ("dataclass", "namedtuple"):
-            name, parts = self.content
-            named = parts.items() if isinstance(parts, dict) else (("", part) for part in parts)
-            told = ", ".join(f"{label}={part!r}" if label else repr(part) for label, part in named)
-            return f"{name.rpartition('.')[2]}({told})"
-        if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
-            given = decode_arguments(self.content[1])
-            return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
-        if self.tag == "item":
-            return repr(self.content[0]) + "".join(f"[{index!r}]" for index in self.content[1:])
-        if self.tag == "enum":
-            return ".".join(self.content.split(".")[-2:])
-        return f"<{self.tag} {self.content}>"
-
-
-def _known_class(name: str) -> Any:
-    for parts in range(name.count("."), 0, -1):
-        module, _, qualname = _split(name, parts)
-        found: Any = sys.modules.get(module) or (sys.modules["__main__"] if module == module_name("__main__") else None)
-        for attribute in qualname.split("."):
-            found = getattr(found, "__dict__", {}).get(attribute)  # unlike getattr, this runs no code
-        if isinstance(found, type):
-            return found
-    return None
-
-
-def _split(name: str, parts: int) -> tuple[str, str, str]:
-    pieces = name.split(".")
-    return ".".join(pieces[:parts]), ".", ".".join(pieces[parts:])
-
-
-def _decode_enum(content: Any) -> Any:
-    cls = _known_class(content[0])
-    if not (isinstance(cls, type) and issubclass(cls, enum.Enum)):
-        return Opaque("enum", f"{content[0]}.{content[1]}")
-    return cls.__members__[content[1]]
-
-
-def _decode_dataclass(content: Any) -> Any:
-    cls, fields = _known_class(content[0]), _revive(content[1])
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        return Opaque("dataclass", (content[0], fields))
-    made = object.__new__(cls)
-    for name, value in fields.items():
-        object.__setattr__(made, name, value)
-    return made
-
-
-def _decode_namedtuple(content: Any) -> Any:
-    cls, values = _known_class(content[0]), _revive(content[1])
-    if not (isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
-        return Opaque("namedtuple", (content[0], values))
-    return tuple.__new__(cls, values)
-
-
-def _from_text(module: str, name: str, content: Any) -> Any:
-    return getattr(importlib.import_module(module), name)(content)
-
-
-_decoders: dict[str, Callable[[Any], Any]] = {
-    "$dict": lambda content: {_revive(key): _revive(value) for key, value in content},
-    "$float": float,
-    "$int": lambda content: int(content, 16),
-    "$text": lambda content: bytes.fromhex(content).decode("utf-16-be", "surrogatepass"),
-    "$tuple": lambda content: tuple(_revive(content)),
-    "$set": lambda content: set(_revive(content)),
-    "$frozenset": lambda content: frozenset(_revive(content)),
-    "$bytes": b64decode,
-    "$bytearray": lambda content: bytearray(b64decode(content)),
-    "$complex": lambda content: complex(*_revive(content)),
-    "$range": lambda content: range(*content),
-    "$ordereddict": lambda content: OrderedDict(_revive(content)),
-    **{f"${tag}": functools.partial(_from_text, *place) for place, tag in _WRITTEN_AS_TEXT.items()},
-    "$datetime": lambda content: datetime.datetime.fromisoformat(content[0]).replace(fold=content[1]),
-    "$date": datetime.date.fromisoformat,
-    "$time": lambda content: datetime.time.fromisoformat(content[0]).replace(fold=content[1]),
-    "$timedelta": lambda content: datetime.timedelta(*content),
-    "$path": functools.partial(_from_text, "pathlib", "PurePath"),
-    "$windowspath": functools.partial(_from_text, "pathlib", "PureWindowsPath"),
-    "$enum": _decode_enum,
-    "$dataclass": _decode_dataclass,
-    "$namedtuple": _decode_namedtuple,
-}
-
-
-def _revive(content: Any) -> Any:
-    if isinstance(content, list):
-        return [_revive(item) for item in content]
-    if not isinstance(content, dict):
-        return content
-    if len(content) == 1:
-        ((name, inner),) = content.items()
-        if name.startswith("$"):
-            decoder = _decoders.get(name)
-            return decoder(inner) if decoder is not None else Opaque(name[1:], _revive(inner))
-    return {name: _revive(inner) for name, inner in content.items()}
-
-
-_UNDECODABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-
-
-def decode(text: str) -> Any:
-    """Return the value that a text made by `encode` stands for.
-
-    Arrays, task instances and classes that are not loaded come back as `Opaque`; nothing is imported or run.
-
-    Raises:
-        ValueError: the text is not a key.
-    """
-    try:
-        return _revive(json.loads(text))
-    except _UNDECODABLE as error:
-        raise ValueError(f"not a key: {text[:80]!r}") from error
-
-
 #: Where the key of a closure's call holds what the closure captured; no parameter can have this name.
-_CAPTURED = "$captured"
+CAPTURED = "$captured"
 
 
 def with_captured(key: str, captured: str) -> str:
     """Return the key of a call of a closure: its arguments' key, and the text of what the closure captured."""
-    return f'{{"{_CAPTURED}":{captured}{"," if len(key) > 2 else ""}{key[1:]}'
-
-
-def decode_arguments(key: str) -> dict[str, Any]:
-    """Return the arguments, by parameter name, of a call's key; parts that cannot be rebuilt are `Opaque`.
-
-    Raises:
-        ValueError: the text is not the key of a call.
-    """
-    try:
-        return {name: _revive(content) for name, content in json.loads(key).items() if name != _CAPTURED}
-    except _UNDECODABLE as error:
-        raise ValueError(f"not the key of a call: {key[:80]!r}") from error
+    return f'{{"{CAPTURED}":{captured}{"," if len(key) > 2 else ""}{key[1:]}'
 
 
 # --- snapshots -------------------------------------------------------------------------------------------
 
+#: Types of values that cannot change.
 _IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range}
 
 
@@ -480,99 +357,6 @@ def snapshot(value: Any) -> Any:
         return tuple([snapshot(item) for item in value])
     if cls is dict:
         return {key: snapshot(item) for key, item in value.items()}
+    import copy
+
     return copy.deepcopy(value)
-
-
-# --- calls -----------------------------------------------------------------------------------------------
-
-
-@final
-class Signature:
-    """A function's parameters: from a call to its values, from values to a key, and back to a call.
-
-    `values` are in the order of the parameters, defaults filled in; `*args` is one tuple, `**kwargs` one dict.
-    """
-
-    __slots__ = ("_added", "_defaults", "_is_simple", "_order", "_parameters", "_signature", "call_name", "names")
-
-    def __init__(self, function: Callable[..., Any], call_name: str, added: Mapping[str, Any] | None = None) -> None:
-        """Take a function's signature apart.
-
-        Args:
-            function: whose calls are bound.
-            call_name: how errors name it.
-            added: parameters that older keys don't have, and the values that stand for calls of that time: a
-                parameter that has this value is left out of the key.
-
-        Raises:
-            ValueError: there is no such parameter; UnkeyableError: one of the values cannot be part of a key.
-        """
-        self._signature = inspect.signature(function)
-        self._parameters = list(self._signature.parameters.values())
-        #: How errors name the function.
-        self.call_name = call_name
-        #: The parameters' names in order.
-        self.names = tuple(self._signature.parameters)
-        self._is_simple = all(p.kind is p.POSITIONAL_OR_KEYWORD for p in self._parameters)
-        self._defaults = tuple(p.default for p in self._parameters if p.default is not p.empty)
-        self._added = {f"{_quote(name)}:{encode(value)}" for name, value in (added or {}).items()}
-        for name in added or ():
-            if name not in self.names:
-                raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
-        self._order = [(f"{_quote(name)}:", self.names.index(name)) for name in sorted(self.names)]
-
-    def __str__(self) -> str:
-        return str(self._signature)
-
-    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the values of a call.
-
-        Raises:
-            TypeError: the call does not fit the parameters; names the function.
-        """
-        open_count = len(self.names) - len(args)
-        if self._is_simple and not kwargs and 0 <= open_count <= len(self._defaults):
-            return args + self._defaults[len(self._defaults) - open_count :] if open_count else args
-        try:
-            bound = self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.call_name}{self._signature}: {error}") from None
-        bound.apply_defaults()
-        missing = [name for name in self.names if name not in bound.arguments]
-        if missing:  # CPython 3.13.0 lets a positional-only parameter pass that was given by name
-            raise TypeError(f"{self.call_name}{self._signature}: missing a required argument: {missing[0]!r}")
-        return tuple([bound.arguments[name] for name in self.names])
-
-    def key(self, values: tuple[Any, ...]) -> str:
-        """Return the key of the values: a JSON object with the parameters' names, sorted.
-
-        Raises:
-            UnkeyableError: naming the function, the parameter and the path inside the argument.
-        """
-        try:
-            find = _encoders.get
-            texts = [name + find(type(values[index]), _encode_other)(values[index]) for name, index in self._order]
-            if self._added:
-                texts = [text for text in texts if text not in self._added]
-            return "{" + ",".join(texts) + "}"
-        except (Unencodable, RecursionError):
-            for name, value in zip(self.names, values, strict=True):
-                encode(value, f"argument {name!r} of {self.call_name}(): {name}")
-            raise
-
-    def call(self, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
-        """Call the function with values as `bind` returns them."""
-        if self._is_simple:
-            return function(*values)
-        args: list[Any] = []
-        kwargs: dict[str, Any] = {}
-        for parameter, value in zip(self._parameters, values, strict=True):
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                args.extend(value)
-            elif parameter.kind is parameter.VAR_KEYWORD:
-                kwargs.update(value)
-            elif parameter.kind is parameter.KEYWORD_ONLY:
-                kwargs[parameter.name] = value
-            else:
-                args.append(value)
-        return function(*args, **kwargs)

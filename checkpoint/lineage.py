@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, final
 
-from checkpoint import keys
 from checkpoint.checks import whole
 from checkpoint.fingerprint import Code
 from checkpoint.origin import origin_of
 from checkpoint.reasons import described, upstream_of
 from checkpoint.revisions import code_at
+from checkpoint.revival import decode_arguments
 from checkpoint.store import Store
 from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
 
@@ -54,7 +54,7 @@ class Lineage:
         self.task = task
         key = key_of(row)
         self.call = described(task, key)
-        self.arguments: Mapping[str, Any] = keys.decode_arguments(key)
+        self.arguments: Mapping[str, Any] = decode_arguments(key)
         entries = store.lookup(task, [key]).get(key, [])
         entry = next((e for e in entries if row_of_entry(key, e) == row), None)
         self._mark = mark

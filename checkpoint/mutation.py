@@ -1,6 +1,6 @@
 """Mutation: a watch over the values that a runner is given.
 
-Next: worker.py
+Next: job.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Origin: where results are computed: host, platform, Python.
 
-Next: process.py
+Next: inside.py
 """
 
 from __future__ import annotations

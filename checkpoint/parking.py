@@ -7,7 +7,7 @@ wait for each other go on, at the cost of computing something twice.
 
 Must not know: plans, executors.
 
-Next: engine.py
+Next: verdicts.py
 """
 
 from __future__ import annotations

@@ -95,13 +95,13 @@ class Plan:
         for above in upstream:
             self._dependents.setdefault(above, []).append(node)
 
-    def _upstream_versions(self, node: int) -> list[bytes]:
+    def _upstream_versions(self, node: int) -> Sequence[bytes]:
         versions = self.versions
         return [version for above in self._graph.upstream[node] if (version := versions[above]) is not None]
 
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
-        upstream = self._upstream_versions(node)
+        upstream = self._upstream_versions(node) if self._graph.upstream[node] else ()
         if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
             self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
             return False
@@ -254,6 +254,22 @@ class Plan:
         """Return which of its key's entries has the value of a settled node."""
         entry = self.served[node]
         return edition_of(entry.fingerprint, entry.basis) if entry is not None else self._editions[node]
+
+    def editions_above(self, node: int) -> dict[bytes, str]:
+        """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
+        found: dict[bytes, str] = {}
+        seen = set(self._graph.upstream[node])
+        pending = list(seen)
+        while pending:
+            above = pending.pop()
+            version = self.versions[above]
+            if not self._graph.instances[above].task.is_stored:
+                new = set(self._graph.upstream[above]) - seen
+                pending.extend(new)
+                seen |= new
+            elif version is not None:
+                found[version[:16]] = self.edition(above)
+        return found
 
     def computed(self, node: int, generation: bytes, digest: bytes, edition: str) -> list[int]:
         """Settle a running node; return the nodes below that turned out fresh."""

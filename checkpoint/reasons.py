@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from checkpoint import keys
 from checkpoint.fingerprint import Change
 from checkpoint.plan import State
+from checkpoint.revival import decode_arguments
 from checkpoint.store import Entry, Epoch, Store
 from checkpoint.survey import Survey
 from checkpoint.values import changed_files, head_of
@@ -191,7 +191,7 @@ def upstream_in(head: Any) -> list[tuple[str, str, str]]:
 def described(task: str, key: str) -> str:
     """Return a call as text, from its task's name and its key."""
     try:
-        arguments: Mapping[str, Any] = keys.decode_arguments(key)
+        arguments: Mapping[str, Any] = decode_arguments(key)
     except ValueError:
         return f"{task}({key})"
     return f"{task}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"

@@ -16,8 +16,9 @@ import sys
 from typing import Any, NamedTuple
 
 from checkpoint import wire
-from checkpoint.store import Parcel, Store
-from checkpoint.worker import Report
+from checkpoint.job import Report
+from checkpoint.store import Store
+from checkpoint.store.parcel import Parcel
 
 __all__ = ["Facts", "Place", "compute", "compute_parcel", "difference", "facts_of_here", "place_of", "stop"]
 

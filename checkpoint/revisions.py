@@ -12,12 +12,11 @@ Next: plan.py
 from __future__ import annotations
 
 import ast
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import final
 
 from checkpoint.fingerprint import Change, Code
-from checkpoint.fingerprint.source import parse
+from checkpoint.fingerprint.source import dedented, parse
 from checkpoint.graph import TaskInfo
 from checkpoint.store import Entry, Store
 
@@ -34,7 +33,7 @@ def record_code(store: Store, task: TaskInfo) -> None:
 def _parameters_of(code: Code) -> set[str]:
     """Return the names of the parameters of a task's function, from its text."""
     try:
-        tree = parse(textwrap.dedent(code.parts[0].text))
+        tree = parse(dedented(code.parts[0].text))
     except SyntaxError:
         return set()
     functions = (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))

@@ -2,7 +2,7 @@
 
 Must not know: how a task is defined.
 
-Next: forecasts.py
+Next: reports.py
 """
 
 from __future__ import annotations
@@ -10,33 +10,31 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypedDict, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from checkpoint import texts
-from checkpoint.engine import Options, Run
+from checkpoint.choice import Options, check_executor
+from checkpoint.engine import Run
 from checkpoint.errors import name_of
-from checkpoint.events import Event, Observer, TaskCount
-from checkpoint.executors import check_executor
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
-from checkpoint.markup import card, table
-from checkpoint.observe.leaving import given_path, left_behind
-from checkpoint.observe.progress import Progress, is_interactive
+from checkpoint.inside import is_inside_runner
+from checkpoint.outcome import Outcome, is_watched
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
-from checkpoint.room import keep_below
 from checkpoint.store import Store, current_store, open_store, store_at
-from checkpoint.traits import ExecutorTraits, Submits
-from checkpoint.worker import is_inside_runner
 
-__all__ = ["RunOptions", "RunReport", "roots_of", "run_report", "run_values", "surroundings"]
+if TYPE_CHECKING:
+    from pathlib import Path
 
-T = TypeVar("T")
+    from checkpoint.events import Observer
+    from checkpoint.traits import ExecutorTraits, Submits
+
+__all__ = ["RunOptions", "perform", "roots_of", "run_values", "surroundings"]
 
 #: Unless a bar is asked for, a run that takes less shows none.
 _BAR_DELAY_SECONDS = 0.3
-#: How many failures a notebook shows.
-_SHOWN_FAILURES = 20
+#: A shorter run leaves no record unless a report or a trace is asked for, nor does one of more instances.
+_RECORDED_SECONDS = 1.0
+_MOST_RECORDED = 200_000
 
 
 class RunOptions(TypedDict, total=False):
@@ -61,111 +59,64 @@ class RunOptions(TypedDict, total=False):
 _KNOWN = frozenset(RunOptions.__annotations__)
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class RunReport(Generic[T]):
-    """What a run did.
+def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
+    """Return the values of instances in their shape; see `checkpoint.run`."""
+    _, values, error = perform(instances, options)
+    if error is not None:
+        raise error
+    return values
 
-    `value` gives the values in the shape that was asked for, or raises what the run failed with.
+
+def perform(instances: Any, options: Mapping[str, Any]) -> tuple[Outcome, Any, BaseException | None]:
+    """Run instances in any nesting of lists, tuples and dicts.
+
+    Returns what came of it, and the values in the same nesting or what the run failed with.
     """
-
-    #: Task name -> computed, hit, failed, skipped, found, seconds (sum of the runners'), size (bytes stored).
-    counts: Mapping[str, TaskCount]
-    #: Wall-clock time of the run.
-    seconds: float
-    #: Instance -> its exception, in the order they happened.
-    failures: Mapping[Any, BaseException]
-    #: Instances that were not computed because something they require failed.
-    skipped: tuple[Any, ...]
-    #: What happened, in order; hits are only counted.
-    events: tuple[Event, ...] = field(repr=False)
-    _values: Any = field(repr=False)
-    _error: BaseException | None = field(repr=False)
-
-    @property
-    def value(self) -> T:
-        """The values, in the shape of the instances.
-
-        Raises:
-            the task's exception, or with `on_error="continue"` an ExceptionGroup of all.
-        """
-        if self._error is not None:
-            raise self._error
-        value: T = self._values
-        return value
-
-    @property
-    def computed(self) -> int:
-        """How many instances were computed."""
-        return sum(count.computed for count in self.counts.values())
-
-    @property
-    def hit(self) -> int:
-        """How many instances were in the store and fresh."""
-        return sum(count.hit for count in self.counts.values())
-
-    @property
-    def found(self) -> int:
-        """How many of the hits were computed elsewhere since the run began: by another run, as a rule."""
-        return sum(count.found for count in self.counts.values())
-
-    @property
-    def failed(self) -> int:
-        """How many instances failed, timed out or were lost."""
-        return sum(count.failed for count in self.counts.values())
-
-    @property
-    def size(self) -> int:
-        """How many bytes were stored."""
-        return sum(count.size for count in self.counts.values())
-
-    def _repr_html_(self) -> str:
-        rows = [
-            [
-                name,
-                *(f"{number:,}" for number in (count.computed, count.hit, count.failed, count.skipped)),
-                texts.duration(count.seconds),
-                texts.size(count.size),
-            ]
-            for name, count in self.counts.items()
-        ]
-        header = ("task", "computed", "fresh", "failed", "skipped", "took", "stored")
-        failures = [(repr(call), f"{type(error).__name__}: {error}") for call, error in self.failures.items()]
-        title = f"{self.computed:,} computed, {self.hit:,} fresh in {texts.duration(self.seconds)}"
-        told = [table(("failed", "with"), failures[:_SHOWN_FAILURES])] if failures else []
-        return card(title, {}, table(header, rows, right=range(1, 7)), *told)
-
-
-def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
-    """Run instances in any nesting of lists, tuples and dicts; see `checkpoint.run`."""
     with surroundings(options) as (store, checked), store.using():
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
-        with left_behind(run, report=given_path(options, "report"), trace=given_path(options, "trace")):
-            outcome = run.execute()
+        _execute(run, options)
+        outcome, values = run.outcome, None
         error = _combined(outcome.failures, checked)
-        values = None
         if error is None:
             found = {root: run.value_of(root) for root in roots}
             values = with_values(instances, found.__getitem__)
-        report: RunReport[Any] = RunReport(
-            outcome.counts,
-            outcome.seconds,
-            outcome.failures,
-            tuple(outcome.skipped),
-            tuple(outcome.events),
-            values,
-            error,
-        )
     max_size = store.settings.max_size
-    if max_size is not None and report.computed:
+    if max_size is not None and any(count.computed for count in outcome.counts.values()):
+        from checkpoint.room import keep_below
+
         keep_below(store, max_size, run.rows_of_roots())
-    return report
+    return outcome, values, error
 
 
-def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
-    """Return the values of instances in their shape; see `checkpoint.run`."""
-    return run_report(instances, options).value
+def _execute(run: Run, options: Mapping[str, Any]) -> None:
+    """Execute a run; however it ends, a long one leaves a record, and page and trace are written if asked for."""
+    report, trace = _path(options, "report"), _path(options, "trace")
+    raised: BaseException | None = None
+    try:
+        run.execute()
+    except BaseException as error:
+        raised = error
+        raise
+    finally:
+        if report is not None or trace is not None or _is_worth_recording(run):
+            from checkpoint.observe.leaving import leave
+
+            leave(run, raised, report, trace)
+
+
+def _path(options: Mapping[str, Any], option: str) -> Path | None:
+    if options.get(option) is None:
+        return None
+    from checkpoint.observe.leaving import given_path
+
+    return given_path(options, option)
+
+
+def _is_worth_recording(run: Run) -> bool:
+    """Tell whether a run leaves a record unasked: one that computed something, took a while, and is no inner one."""
+    is_long = run.outcome.seconds >= _RECORDED_SECONDS and len(run.surveyed.graph) <= _MOST_RECORDED
+    return is_long and bool(run.outcome.events) and not is_inside_runner()
 
 
 def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:
@@ -239,11 +190,16 @@ def surroundings(given: Mapping[str, Any]) -> Iterator[tuple[Store, Options]]:
 def _checked(given: Mapping[str, Any]) -> Options:
     executor, max_workers, traits = given.get("executor"), given.get("max_workers"), given.get("traits")
     check_executor(executor, max_workers)
-    if traits is not None and not isinstance(traits, ExecutorTraits):
-        raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
+    if traits is not None:
+        from checkpoint.traits import ExecutorTraits
+
+        if not isinstance(traits, ExecutorTraits):
+            raise TypeError(f"run(traits=...) takes an ExecutorTraits, not {name_of(traits)}")
     progress = _flag(given, "progress")
     observers = _observers(given.get("observers"))
-    if progress or (progress is None and is_interactive() and not is_inside_runner()):
+    if progress or (progress is None and is_watched() and not is_inside_runner()):
+        from checkpoint.observe.progress import Progress
+
         observers.append(Progress(delay_s=0.0 if progress else _BAR_DELAY_SECONDS))
     return Options(
         executor=executor,

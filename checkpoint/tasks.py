@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import itertools
 import os
 import threading
@@ -38,6 +37,7 @@ from checkpoint.functions import captured_text
 from checkpoint.graph import Instance, Item, Runner, instances_in
 from checkpoint.options import TaskOptions
 from checkpoint.policy import current_policy
+from checkpoint.signatures import Signature
 
 if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imported where it is used
     from pathlib import Path
@@ -48,8 +48,9 @@ if TYPE_CHECKING:  # what is needed to run, and not to decorate and call, is imp
     from checkpoint.forecasts import Forecast
     from checkpoint.lineage import Lineage
     from checkpoint.reasons import Reason
+    from checkpoint.reports import RunReport
     from checkpoint.revisions import Revisions
-    from checkpoint.runs import RunOptions, RunReport
+    from checkpoint.runs import RunOptions
     from checkpoint.store import Entry
     from checkpoint.wire import TaskReference
 
@@ -289,10 +290,20 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
+        #: How results are turned into bytes; None for pickle.
+        self.codec: codec.Codec | None = options.codec
+        #: The zstandard level of results; None for no compression.
+        self.level: int | None = options.level
+        #: How many instances may run at once in a run; the named resource that one holds while it runs.
+        self.max_concurrency, self.pool = options.max_concurrency, options.pool
+        #: How often a failed instance is tried again; seconds after which a runner is stopped.
+        self.retries, self.timeout = options.retries, options.timeout
+        #: Whether results are kept.
+        self.is_stored: bool = options.is_stored
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
-        self._signature = keys.Signature(function, self.name, options.defaults_added)
+        self._signature = Signature(function, self.name, options.defaults_added)
         self._tracker = Tracker(function, options.depends_on, options.version)
         self._captured: str | None = None
         self._code: Code | None = None  # where the task came from another process
@@ -387,13 +398,14 @@ class Task(Generic[P, R]):
 
     def entries(self) -> Iterator[CachedCall]:
         """Yield the calls whose results are in the store, in the order of their keys. Reads no results."""
+        from checkpoint.revival import decode_arguments
         from checkpoint.store import current_store
         from checkpoint.version import key_of
 
         kept = (found for found in current_store().scan(self.name) if not found[1].is_collected)
         for key, rows in itertools.groupby(kept, lambda found: key_of(found[0])):
             newest = max((entry for _, entry in rows), key=lambda entry: entry.stored_at)
-            arguments = {**self._options.defaults_added, **keys.decode_arguments(key)}
+            arguments = {**self._options.defaults_added, **decode_arguments(key)}
             yield CachedCall(arguments, newest.stored_at, newest.seconds, newest.size)
 
     def to_frame(self) -> pandas.DataFrame:
@@ -469,41 +481,6 @@ class Task(Generic[P, R]):
         """Parameters that are newer than some results."""
         return frozenset(self._options.defaults_added)
 
-    @property
-    def codec(self) -> codec.Codec | None:
-        """How results are turned into bytes; None for pickle."""
-        return self._options.codec
-
-    @property
-    def level(self) -> int | None:
-        """The zstandard level of results; None for no compression."""
-        return self._options.level
-
-    @property
-    def max_concurrency(self) -> int | None:
-        """How many instances may run at once in a run."""
-        return self._options.max_concurrency
-
-    @property
-    def pool(self) -> str | None:
-        """The named resource that an instance holds while it runs."""
-        return self._options.pool
-
-    @property
-    def retries(self) -> int:
-        """How often a failed instance is tried again."""
-        return self._options.retries
-
-    @property
-    def timeout(self) -> float | None:
-        """Seconds after which a runner is stopped."""
-        return self._options.timeout
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether results are kept."""
-        return self._options.is_stored
-
     # --- between processes ---
 
     @property
@@ -566,7 +543,7 @@ class Task(Generic[P, R]):
         if type(made) is Runner:
             return made
         if not callable(made) or isinstance(made, (type, Task)):
-            if inspect.iscoroutine(made):
+            if isinstance(made, types.CoroutineType):
                 made.close()
             raise TypeError(
                 f"the body of task {self.name} must return the function that computes its result, not {name_of(made)}; "
@@ -587,7 +564,9 @@ class Task(Generic[P, R]):
     def _arguments_of(self, instance: TaskInstance[Any]) -> dict[str, Any]:
         if instance.values is not None:
             return dict(zip(self._signature.names, map(keys.snapshot, instance.values), strict=True))
-        return {**self._options.defaults_added, **keys.decode_arguments(instance.key)}
+        from checkpoint.revival import decode_arguments
+
+        return {**self._options.defaults_added, **decode_arguments(instance.key)}
 
     def _describe(self, instance: TaskInstance[Any]) -> str:
         arguments = instance.arguments
@@ -689,9 +668,9 @@ def run_report(instances: Any, **options: Unpack[RunOptions]) -> RunReport[Any]:
 
     Arguments and errors are those of `run`, but failures of tasks are in the report.
     """
-    from checkpoint import runs
+    from checkpoint import reports
 
-    return runs.run_report(instances, options)
+    return reports.run_report(instances, options)
 
 
 async def run_async(instances: Any, **options: Unpack[RunOptions]) -> Any:

@@ -28,7 +28,7 @@ from typing import Any, final
 
 from checkpoint.decorators import memo, requires, task
 from checkpoint.errors import TaskFailedError, TaskLostError, UnstorableError
-from checkpoint.runs import RunReport
+from checkpoint.reports import RunReport
 from checkpoint.store import open_store
 from checkpoint.tasks import run_report
 from checkpoint.traits import ExecutorTraits, Submits

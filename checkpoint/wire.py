@@ -24,10 +24,12 @@ from typing import Any, NamedTuple
 from checkpoint import codec, functions, process
 from checkpoint.errors import StoreError, UnknownTaskError
 from checkpoint.graph import Instance
+from checkpoint.inputs import Made
+from checkpoint.job import Failure, Job, Kind, Report
 from checkpoint.policy import Policy, current_policy
 from checkpoint.sources import Source, install, sources_of
 from checkpoint.store import Store
-from checkpoint.worker import Failure, Job, Kind, Made, Report, work
+from checkpoint.worker import work
 
 __all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve", "stopped_runs"]
 

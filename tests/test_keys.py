@@ -28,9 +28,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from checkpoint import UnkeyableError, keys
+from checkpoint import UnkeyableError, keys, revival
 from checkpoint.fingerprint import digest
-from checkpoint.keys import Opaque, Signature, decode, encode
+from checkpoint.keys import encode
+from checkpoint.revival import Opaque, decode
+from checkpoint.signatures import Signature
 
 ROOT = Path(keys.__file__).parent.parent
 
@@ -861,10 +863,28 @@ def test_a_script_goes_by_the_name_under_which_it_can_be_imported(tmp_path: Path
     """Classes of a script have the same keys when it runs and when it is imported. [29]"""
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys, enum\nsys.path.insert(0, sys.argv[1])\nfrom checkpoint.keys import encode, decode\n"
+        "import sys, enum\nsys.path.insert(0, sys.argv[1])\n"
+        "from checkpoint.keys import encode\nfrom checkpoint.revival import decode\n"
         "class Mode(enum.Enum):\n    FAST = 1\n"
         "print(encode(Mode.FAST), decode(encode(Mode.FAST)) is Mode.FAST)\n"
     )
     command = [sys.executable, str(script), str(ROOT)]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert output == '{"$enum":["train.Mode","FAST"]} True\n'
+
+
+def test_names_of_parameters_may_be_any() -> None:
+    """A key has the names of the parameters as JSON writes them, sorted, whatever letters they have. [29]"""
+
+    def paint(größe: int, type: int, limit: int) -> None: ...
+
+    signature = Signature(paint, "paint")
+    key = signature.key(signature.bind((1,), {"limit": 2**70, "type": True}))
+    assert '{"gr\\u00f6\\u00dfe":1,"limit":{"$int":"400000000000000000"},"type":true}' == key
+
+
+def test_a_tag_that_keys_use_is_not_given_away() -> None:
+    """Each tag that can be decoded is refused by `register`. [29]"""
+    for tag in revival._decoders:
+        with pytest.raises(ValueError, match="is taken"):
+            keys.register(Signature, tag.removeprefix("$"), str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import logging
 from collections.abc import Sequence
@@ -142,9 +141,8 @@ def test_what_is_told_is_frozen() -> None:
     notes = Notes()
     run(square(1), executor="serial", observers=[notes])
     for told in (notes.begun[0], notes.events[0], notes.ended[0], Tick(0.0, 1, {}, {})):
-        name = dataclasses.fields(told)[0].name
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(told, name, None)
+        with pytest.raises(AttributeError):
+            setattr(told, told._fields[0], None)
 
 
 def test_an_observer_needs_only_the_methods_it_cares_for() -> None:

@@ -15,8 +15,9 @@ from rich.console import Console
 from checkpoint import memo, run, run_report
 from checkpoint.events import Event, EventKind, RunBegun
 from checkpoint.observe.picture import draw
-from checkpoint.observe.progress import Progress, is_interactive
+from checkpoint.observe.progress import Progress
 from checkpoint.observe.standing import Standing
+from checkpoint.outcome import is_watched
 
 
 def shown(**options: object) -> str:
@@ -105,9 +106,9 @@ def test_a_terminal_is_interactive(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert is_interactive()
+    assert is_watched()
     monkeypatch.setattr(sys, "stderr", None)
-    assert not is_interactive()
+    assert not is_watched()
 
 
 class Handle:
@@ -141,7 +142,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
 
 def test_a_notebook_shows_a_table_that_is_replaced(notebook: list[Handle]) -> None:
     """In a notebook the bars are one output, drawn anew while the run goes on."""
-    assert is_interactive()
+    assert is_watched()
     run([square(i) for i in range(3)], executor="serial", progress=True)
     (handle,) = notebook
     assert "programs.square" in handle.shown[-1]

@@ -330,6 +330,7 @@ def test_max_concurrency_is_kept_and_reached(kind: str, tmp_path: Path) -> None:
     """The observed peak is never above k, and reaches k when workers allow. [54]"""
     folder = tmp_path / "crowd"
     folder.mkdir()
+    Path(f"{folder}.expected").write_text("2")
     crowds = run([programs.limited(i, str(folder)) for i in range(8)], executor=kind, max_workers=4)
     assert max(crowds) == 2
 
@@ -351,6 +352,7 @@ def test_a_pool_is_shared_by_tasks(pools_given: Any, expected: int, tmp_path: Pa
     """Tasks of one pool hold it together; its size is 1 unless the run says otherwise."""
     folder = tmp_path / "crowd"
     folder.mkdir()
+    Path(f"{folder}.expected").write_text(str(expected))
     wanted = [make(i, str(folder)) for i in range(4) for make in (programs.pooled, programs.pooled_too)]
     crowds = run(wanted, executor="threads", max_workers=4, pools=pools_given)
     assert expected == max(crowds)

@@ -629,13 +629,13 @@ FIT = """
 def test_entries_of_a_script_live_under_its_importable_name(store: Path, tmp_path: Path) -> None:
     """$CP_CACHE_DIR/checkpoint/{module}.{function}/; `train.py` is `train`. [29]"""
     assert run_program(FIT, tmp_path) == "2\n"
-    assert sorted(os.listdir(store / "checkpoint")) == [".claims", "train.fit"]
+    assert [name for name in os.listdir(store / "checkpoint") if name[0] != "."] == ["train.fit"]
 
 
 def test_the_default_store_is_below_the_working_directory(tmp_path: Path) -> None:
     """Without $CP_CACHE_DIR results go to .cache. [29]"""
     run_program(FIT, tmp_path, CP_CACHE_DIR="")
-    assert sorted(os.listdir(tmp_path / ".cache" / "checkpoint")) == [".claims", "train.fit"]
+    assert [name for name in os.listdir(tmp_path / ".cache" / "checkpoint") if name[0] != "."] == ["train.fit"]
 
 
 def test_the_store_does_not_move_with_the_working_directory(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ import re
 import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 from checkpoint.fingerprint.modules import capture_loaded, file_of, is_interactive, is_module, namespace
@@ -53,8 +52,7 @@ class Change(NamedTuple):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(NamedTuple):
     """What a fingerprint was made from: `parts[0]` is the function itself, `unseen` names what could not be seen."""
 
     parts: tuple[Part, ...]

@@ -10,7 +10,6 @@ Next: fingerprint/things.py
 from __future__ import annotations
 
 import functools
-import linecache
 import os
 import sys
 import types
@@ -294,5 +293,7 @@ def _read(path: str, names: Mapping[str, Any]) -> bytes | str:
                 return file.read()
     except (OSError, ValueError):
         pass
+    import linecache
+
     linecache.checkcache(path)
     return "".join(linecache.getlines(path, dict(names)))

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.util
-import textwrap
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,10 +61,32 @@ def parse(text: str) -> ast.Module:
         return ast.parse(text)
 
 
+def dedented(text: str) -> str:
+    """Return a text without the indentation that all its lines have; whitespace alone is no line."""
+    if not text[:1].isspace() and not any(map(str.isspace, text.split("\n"))):
+        return text  # the common case needs no import
+
+    import textwrap
+
+    return textwrap.dedent(text)
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a source file."""
+    if b"coding" not in b"".join(content.split(b"\n", 2)[:2]) and not content.startswith(b"\xef"):
+        try:
+            return content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        except UnicodeDecodeError:
+            pass
+    import importlib.util
+
+    return importlib.util.decode_source(content)
+
+
 def digest_of_text(text: str) -> str:
     """Return the digest of a piece's text taken by itself, with all of its decorators."""
     try:
-        return hexdigest(_canonical(parse(textwrap.dedent(text)).body, lambda decorator: False))
+        return hexdigest(_canonical(parse(dedented(text)).body, lambda decorator: False))
     except _UNPARSABLE:
         return hexdigest(text)
 
@@ -87,7 +107,7 @@ class File:
     def lines(self) -> list[str]:
         """The lines of the text; empty where it cannot be decoded."""
         try:
-            text = self.content if isinstance(self.content, str) else importlib.util.decode_source(self.content)
+            text = self.content if isinstance(self.content, str) else _decoded(self.content)
         except _UNPARSABLE:
             return []
         return text.split("\n")  # not splitlines: the tokenizer knows one end of a line only
@@ -166,7 +186,7 @@ class File:
         taken[-1] = taken[-1].encode()[:end].decode()
         before = taken[0].encode()[:start].decode()
         if before.strip() in ("", "@"):
-            return textwrap.dedent("\n".join(taken))
+            return dedented("\n".join(taken))
         return "\n".join([taken[0].encode()[start:].decode(), *taken[1:]])
 
     @functools.cached_property

@@ -6,7 +6,8 @@
 Next: runs.py
 """
 
-from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, TaskCount, Tick
+from checkpoint.counts import TaskCount
+from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, Tick
 from checkpoint.observe.bars import Bar
 from checkpoint.observe.logs import Logs
 from checkpoint.observe.progress import Progress

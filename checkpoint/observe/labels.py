@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkpoint import keys
+from checkpoint.revival import Opaque, decode_arguments
 
 __all__ = ["label_of"]
 
@@ -27,7 +27,7 @@ def label_of(task: str, key: str) -> str:
 def _call(task: str, key: str) -> str:
     name = task.rpartition(".")[2]
     try:
-        arguments = keys.decode_arguments(key)
+        arguments = decode_arguments(key)
     except ValueError:
         return f"{name}({key})"
     return f"{name}({', '.join(f'{name}={_shown(value)}' for name, value in arguments.items())})"
@@ -38,9 +38,9 @@ def _shown(value: Any) -> str:
         return f"[{', '.join(map(_shown, value))}]"
     if type(value) is dict:
         return f"{{{', '.join(f'{name!r}: {_shown(part)}' for name, part in value.items())}}}"
-    if isinstance(value, keys.Opaque) and value.tag == "task":
+    if isinstance(value, Opaque) and value.tag == "task":
         task, key = value.content
         return _call(task, key) if key.startswith("{") else f"{task.rpartition('.')[2]}(…{key[:_DIGITS]})"
-    if isinstance(value, keys.Opaque) and value.tag == "item":
+    if isinstance(value, Opaque) and value.tag == "item":
         return _shown(value.content[0]) + "".join(f"[{index!r}]" for index in value.content[1:])
     return repr(value)

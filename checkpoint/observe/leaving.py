@@ -7,27 +7,20 @@ Next: observe/__init__.py
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from checkpoint.engine import Run
 from checkpoint.errors import name_of
 from checkpoint.store import Store
-from checkpoint.worker import is_inside_runner
 
 if TYPE_CHECKING:  # what few runs need is imported where it is used
     from checkpoint.observe.record import RunRecord
 
-__all__ = ["given_path", "history_of", "left_behind"]
-
-#: A shorter run leaves no record unless a report or a trace is asked for.
-_RECORDED_SECONDS = 1.0
-#: A larger one, too: its record would be large.
-_MOST_RECORDED = 200_000
+__all__ = ["given_path", "history_of", "leave"]
 
 logger = logging.getLogger("checkpoint")
 
@@ -53,32 +46,12 @@ def given_path(options: Mapping[str, Any], option: str) -> Path | None:
     return path
 
 
-@contextlib.contextmanager
-def left_behind(run: Run, *, report: Path | None, trace: Path | None) -> Iterator[None]:
-    """Execute a run in this block; however it ends, its record is kept, and page and trace are written.
-
-    A run inside of a runner, one that computed nothing, and a short one leave no record unless they are asked for one.
+def leave(run: Run, raised: BaseException | None, report: Path | None, trace: Path | None) -> None:
+    """Keep the record of a run that is over, and write a page or a trace.
 
     Raises:
         OSError: page or trace can't be written. A record that can't be kept is logged.
     """
-    raised: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:
-        raised = error
-        raise
-    finally:
-        if report is not None or trace is not None or _is_worth_recording(run):
-            _leave(run, raised, report, trace)
-
-
-def _is_worth_recording(run: Run) -> bool:
-    is_long = run.outcome.seconds >= _RECORDED_SECONDS and len(run.surveyed.graph) <= _MOST_RECORDED
-    return is_long and bool(run.outcome.events) and not is_inside_runner()
-
-
-def _leave(run: Run, raised: BaseException | None, report: Path | None, trace: Path | None) -> None:
     from checkpoint.observe.archive import keep
     from checkpoint.observe.record import record_of
     from checkpoint.observe.report import report_of

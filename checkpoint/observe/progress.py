@@ -11,7 +11,6 @@ Next: observe/logs.py
 from __future__ import annotations
 
 import io
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol, final
@@ -20,11 +19,12 @@ from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, Ti
 from checkpoint.observe.picture import draw, failure_line, summary
 from checkpoint.observe.standing import BAD, Standing
 from checkpoint.observe.terminal import Panel
+from checkpoint.outcome import is_notebook
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "is_interactive"]
+__all__ = ["Progress"]
 
 _FRAME_SECONDS = 0.2
 #: After the first line a line of text is written this much later, then twice as much, up to the most.
@@ -34,16 +34,6 @@ _MOST_LINE_SECONDS = 60.0
 _MOST_TOLD = 20
 #: Held by the run that draws on the terminal; others write lines.
 _terminal_in_use = threading.Lock()
-
-
-def is_interactive() -> bool:
-    """Tell whether somebody is watching: a terminal, or a notebook."""
-    return _is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
-
-
-def _is_notebook() -> bool:
-    shell = sys.modules.get("IPython")
-    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 class _Display(Protocol):
@@ -239,7 +229,7 @@ class Progress(Observer):
         return self._display
 
     def _open(self) -> _Display:
-        if self._console is None and _is_notebook():
+        if self._console is None and is_notebook():
             return _Notebook()
         from rich.console import Console
 

@@ -17,14 +17,12 @@ from checkpoint.store.behind import WriteBehind
 from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.disk import disk_store
 from checkpoint.store.entry import Entry, Epoch, Record, Store, Write
-from checkpoint.store.parcel import Parcel
 from checkpoint.store.settings import Settings
 
 __all__ = [
     "Claims",
     "Entry",
     "Epoch",
-    "Parcel",
     "Record",
     "Settings",
     "Standing",

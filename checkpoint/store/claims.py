@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-import logging
 import os
 import struct
 import sys
@@ -26,8 +25,6 @@ from typing import Protocol, final
 import xxhash
 
 __all__ = ["Claims", "Standing", "changes_at", "claim_name", "open_claims"]
-
-logger = logging.getLogger("checkpoint")
 
 
 class Standing(enum.Enum):
@@ -95,7 +92,9 @@ def open_claims(path: str) -> Claims:
         try:
             claims.open().is_locked(0)
         except OSError as error:
-            logger.debug("claims hold within this process alone: %s: %s", path, error)
+            import logging
+
+            logging.getLogger("checkpoint").debug("claims hold within this process alone: %s: %s", path, error)
         else:
             return claims
     return _ProcessClaims(path)

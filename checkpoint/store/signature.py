@@ -13,8 +13,6 @@ Next: store/settings.py
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from collections.abc import Iterable
 from typing import Any, final
@@ -23,23 +21,26 @@ __all__ = ["KEY_VARIABLE", "Signer"]
 
 #: The environment variable with the key.
 KEY_VARIABLE = "CP_CACHE_KEY"
-_SIZE = hashlib.sha256().digest_size
+_SIZE = 32
 
 
 @final
 class Signer:
     """Signs with one key, and checks. Equal to another one with the same key; can't be pickled."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_hmac", "_key")
 
     def __init__(self, key: str) -> None:
+        import hmac  # few programs have a key
+
+        self._hmac = hmac
         self._key = key.encode("utf-8", "surrogateescape")
 
     def __repr__(self) -> str:
         return "<Signer>"
 
     def __eq__(self, other: object) -> bool:
-        return hmac.compare_digest(self._key, other._key) if isinstance(other, Signer) else NotImplemented
+        return self._hmac.compare_digest(self._key, other._key) if isinstance(other, Signer) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._key)
@@ -49,14 +50,14 @@ class Signer:
 
     def of_bytes(self, kind: str, parts: Iterable[bytes | memoryview]) -> bytes:
         """Return the signature of some bytes; a kind tells apart what must not be put in each other's place."""
-        signed = hmac.new(self._key, kind.encode() + b"\0", "sha256")
+        signed = self._hmac.new(self._key, kind.encode() + b"\0", "sha256")
         for part in parts:
             signed.update(part)
         return signed.digest()
 
     def is_of_bytes(self, signature: Any, kind: str, parts: Iterable[bytes | memoryview]) -> bool:
         """Tell whether a signature is that of some bytes."""
-        return isinstance(signature, bytes) and hmac.compare_digest(signature, self.of_bytes(kind, parts))
+        return isinstance(signature, bytes) and self._hmac.compare_digest(signature, self.of_bytes(kind, parts))
 
     # --- tags ---
 
@@ -68,13 +69,13 @@ class Signer:
     def _seal(self, task: str, row: str, unsealed: bytes) -> bytes:
         place = [text.encode("utf-8", "surrogatepass") for text in (task, row)]
         text = b"".join([b"entry\0", struct.pack("<QQ", *map(len, place)), *place, unsealed])
-        return hmac.digest(self._key, text, "sha256")
+        return self._hmac.digest(self._key, text, "sha256")
 
     def is_sealed(self, task: str, row: str, tag: Any) -> bool:
         """Tell whether a tag was signed for this place. Cost: about 5 us."""
         if not isinstance(tag, bytes) or len(tag) <= 2 * _SIZE:
             return False
-        return hmac.compare_digest(tag[-_SIZE:], self._seal(task, row, tag[:-_SIZE]))
+        return self._hmac.compare_digest(tag[-_SIZE:], self._seal(task, row, tag[:-_SIZE]))
 
     def is_frame_of(self, tag: bytes, frame: memoryview) -> bool:
         """Tell whether a frame is the one that a sealed tag was made for; reads all of it."""

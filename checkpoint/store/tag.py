@@ -25,6 +25,7 @@ from checkpoint.store.entry import Entry
 __all__ = ["digest_at", "pack", "unpack"]
 
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
+_SIZE = _TAG.size
 _FORMAT, _FORMAT_WITHOUT_DIGEST = 2, 1
 
 
@@ -41,8 +42,8 @@ def pack(row: str, entry: Entry) -> bytes:
 
 def unpack(row: str, tag: Any) -> Entry | None:
     """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
-    if not isinstance(tag, bytes) or len(tag) < _TAG.size:
+    if not isinstance(tag, bytes) or len(tag) < _SIZE:
         return None
-    fields, digest = tag[: _TAG.size], tag[_TAG.size : _TAG.size + 8]
+    fields, digest = tag[:_SIZE], tag[_SIZE : _SIZE + 8]
     is_whole = digest == digest_at(row, fields) if fields[0] == _FORMAT else fields[0] == _FORMAT_WITHOUT_DIGEST
-    return Entry(*_TAG.unpack(fields)[1:]) if is_whole else None
+    return Entry._make(_TAG.unpack(fields)[1:]) if is_whole else None

@@ -28,7 +28,7 @@ from typing import Any, final
 
 from pydantic import BaseModel
 
-from checkpoint import keys
+from checkpoint import keys, revival
 from checkpoint.codec import Frame, encode
 from checkpoint.flows.events.event import Event
 from checkpoint.journal.values import frame_of, value_of
@@ -263,7 +263,7 @@ def _namedtuple(cls: type, items: Any) -> Any:
 
 def _zoned(content: Any) -> Any:
     text, zone = content
-    return keys.decode(text).replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    return revival.decode(text).replace(tzinfo=zoneinfo.ZoneInfo(zone))
 
 
 def _enum(cls: type, member: Any) -> Any:
@@ -278,7 +278,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "$frozenset": frozenset,
     "$bytes": b64decode,
     "$bytearray": lambda text: bytearray(b64decode(text)),
-    "$key": keys.decode,
+    "$key": revival.decode,
     "$zoned": _zoned,
     "$path": lambda content: getattr(pathlib, content[0])(content[1]),
     "$unsaved": lambda content: Unsaved(*content),

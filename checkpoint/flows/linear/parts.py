@@ -13,7 +13,8 @@ from typing import Any
 
 from checkpoint.errors import DamagedSnapshotError, UnkeyableError, UnsavableError
 from checkpoint.flows.linear.steps import Data, State
-from checkpoint.keys import decode, encode
+from checkpoint.keys import encode
+from checkpoint.revival import decode
 
 __all__ = ["ADVICE", "INDEX", "index_of", "parts_of", "split_parts"]
 

@@ -17,10 +17,10 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, final
 
+from checkpoint.choice import check_executor
 from checkpoint.codec import Codec, Pickler, check_codec
 from checkpoint.errors import name_of
 from checkpoint.events import Observer
-from checkpoint.executors import check_executor
 from checkpoint.policy import POLICIES
 from checkpoint.traits import ExecutorTraits, Submits
 

@@ -24,15 +24,16 @@ from checkpoint.flows.pipeline.config import Config
 from checkpoint.flows.pipeline.lines import Lines
 from checkpoint.flows.pipeline.overlay import Overlay
 from checkpoint.graph import TaskInfo
+from checkpoint.inside import is_inside_runner
+from checkpoint.reports import RunReport
 from checkpoint.revisions import Revisions
-from checkpoint.runs import RunReport, surroundings
+from checkpoint.runs import surroundings
 from checkpoint.store import Entry, Store
 from checkpoint.store.disk import DiskStore
 from checkpoint.survey import usable
 from checkpoint.tasks import run_report
 from checkpoint.values import head_of, load
 from checkpoint.version import address_of, basis_of, key_of, mark_of, row_of_entry, version_of
-from checkpoint.worker import is_inside_runner
 
 __all__ = ["StagePlan", "plan", "report"]
 

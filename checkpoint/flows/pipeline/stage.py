@@ -29,7 +29,7 @@ from checkpoint.flows.pipeline.drawing import described, flowchart, shortened
 from checkpoint.flows.pipeline.running import StagePlan
 from checkpoint.keys import encode, snapshot
 from checkpoint.options import TaskSettings
-from checkpoint.runs import RunReport
+from checkpoint.reports import RunReport
 from checkpoint.tasks import Task
 
 __all__ = ["Pipeline", "Stage"]

@@ -15,7 +15,8 @@ from typing import Any, final
 
 from checkpoint.errors import UnkeyableError, UnsavableError
 from checkpoint.flows.workflow.queue import now
-from checkpoint.keys import decode, encode
+from checkpoint.keys import encode
+from checkpoint.revival import decode
 
 __all__ = ["CheckpointMetadata", "frozen"]
 

@@ -1,0 +1,108 @@
+"""Outcome: what came of a run so far, and telling it to those who look on.
+
+Must not know: plans, executors, who looks on. What only observers are told is made only for them.
+
+Next: notices.py
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, final
+
+from checkpoint.counts import TaskCount
+from checkpoint.graph import Instance
+from checkpoint.store import Entry
+
+if TYPE_CHECKING:
+    from checkpoint.events import Event, Observer, RunBegun
+
+__all__ = ["Outcome", "Telling", "is_notebook", "is_watched"]
+
+
+def is_watched() -> bool:
+    """Tell whether somebody is watching: a terminal, or a notebook."""
+    return is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def is_notebook() -> bool:
+    """Tell whether this is a notebook."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and type(shell.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
+@final
+class Outcome:
+    """What came of a run: failures by instance, in the order they happened, and the skipped ones."""
+
+    def __init__(self) -> None:
+        self.failures: dict[Instance, BaseException] = {}
+        self.skipped: list[Instance] = []
+        self.counts: dict[str, TaskCount] = {}
+        self.events: list[Event] = []
+        self.seconds = 0.0
+
+
+@final
+class Telling:
+    """Counts what happens to instances, and tells observers of it. For the thread that drives the run."""
+
+    def __init__(
+        self, instances: Sequence[Instance], observers: Sequence[Observer], *, began_at: float, began: float
+    ) -> None:
+        """Start with nothing counted.
+
+        Args:
+            instances: those that the run can reach, by node.
+            observers: whom to tell.
+            began_at, began: when the run began, in seconds since 1970 and by the performance counter.
+        """
+        self.outcome = Outcome()
+        self.outcome.counts = {name: TaskCount() for name in dict.fromkeys([each.task.name for each in instances])}
+        self.began_at, self.began = began_at, began
+        self.observers = observers
+        self._instances = instances
+
+    def seconds(self) -> float:
+        """Return how long the run has taken."""
+        return time.perf_counter() - self.began
+
+    def begin(self, begun: RunBegun) -> None:
+        """Tell what the run is about to do."""
+        for observer in self.observers:
+            observer.begin(begun)
+
+    def end(self, error: BaseException | None) -> None:
+        """Note how long the run took, and tell what came of it."""
+        self.outcome.seconds = self.seconds()
+        if self.observers:
+            from checkpoint.events import RunEnded
+
+            for observer in self.observers:
+                observer.end(RunEnded(self.outcome.seconds, self.outcome.counts, error))
+
+    def hits(self, nodes: Sequence[int], served: Sequence[Entry | None]) -> None:
+        """Count fresh instances, and tell of each.
+
+        Args:
+            nodes: which they are.
+            served: node -> its entry.
+        """
+        instances = self._instances
+        for name, count in Counter([instances[node].task.name for node in nodes]).items():
+            self.outcome.counts[name].hit += count
+        if self.observers:
+            from checkpoint.events import Event, EventKind
+
+            for node in nodes:
+                entry = served[node]
+                seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
+                self.notify(Event(EventKind.HIT, instances[node], self.seconds(), seconds, size, node=node))
+
+    def notify(self, event: Event) -> None:
+        """Tell observers of an event."""
+        for observer in self.observers:
+            observer.notify(event)
