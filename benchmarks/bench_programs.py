@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -66,7 +67,7 @@ def program(
         def timed() -> float:
             if phase == "warm":
                 return run(kept)
-            with TemporaryDirectory(prefix="checkpoint-benchmark-") as folder:
+            with TemporaryDirectory(prefix="checkpoint-benchmark-", ignore_cleanup_errors=True) as folder:
                 return run(folder)
 
         yield timed
@@ -84,7 +85,16 @@ def _runner(name: str, kind: str, size: int, clock: Callable[[], float], most_se
     def run(folder: str) -> float:
         command = [sys.executable, "-m", "benchmarks.programs", name, kind, str(size), folder]
         began = clock()
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=most_seconds)
+        with subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True) as process:  # fmt: skip
+            try:
+                process.wait(most_seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+                raise
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
         return clock() - began
 
     return run

@@ -43,6 +43,8 @@ def _bars(figures: Sequence[Figure], file: Path) -> Path:
             axes.plot([figure.goal.most] * 2, [place - 0.4, place + 0.4], color="black", linewidth=1.5)
     axes.set_yticks(list(places), [f"{figure.name}\n({figure.reference})" for figure in figures], fontsize=7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:.2g}")
     axes.margins(x=0.2)
     axes.axvline(1, color="#4a5568", linewidth=0.8)
     axes.set_xlabel("times the reference; less is better; black: a goal; orange: missed", fontsize=7)
