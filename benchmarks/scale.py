@@ -1,4 +1,4 @@
-"""Scale: what the driver costs per instance, simulated up to 10,000 workers, and measured on processes here.
+"""Scale: what the driver costs per instance, simulated up to 10,000 workers, and measured on processes and Dask here.
 
 `python -m benchmarks.scale [--instances N] [--workers N] [--measure]`
 """
@@ -9,12 +9,17 @@ import argparse
 import gc
 import resource
 import time
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from benchmarks.simulation import SimulatedWorkers, Weather, simulated
-from benchmarks.workloads import fresh_store, paused
+from benchmarks.workloads import fresh_folder, fresh_store, paused
 from checkpoint import run_report
-from checkpoint.store import current_store
+from checkpoint.store import Settings, current_store
+from checkpoint.store.shared.address import reopened
+from checkpoint.store.shared.memory import MemoryObjects
+from checkpoint.store.shared.shared import SharedStore
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for workers in (2, 4, 8, 16):
             for seconds in (0.0, 0.05):
                 _measure(workers, seconds)
+        for workers in (2, 4, 8, 16):
+            _measure_dask(workers)
+        for seconds in (0.0, 0.03):
+            _measure_requests(seconds)
         return
     for workers in options.workers:
         for count in options.instances:
@@ -56,16 +65,56 @@ def _simulate(count: int, workers: int, weather: Weather) -> None:
     )
 
 
-def _measure(workers: int, seconds: float) -> None:
+def _measure_dask(workers: int) -> None:
+    """Measure on threads of one worker process; the scheduler is a process of its own, whose time isn't counted."""
+    from distributed import Client, SubprocessCluster
+
+    with (
+        SubprocessCluster(n_workers=1, threads_per_worker=workers, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        run_report(paused(-1, 0.0), executor=client, progress=False)
+        for seconds in (0.0, 0.05):
+            _measure(workers, seconds, client)
+
+
+def _measure_requests(seconds: float) -> None:
+    """Count what a run asks of a place of objects, cold and warm."""
+    count, asked = 200, Counter[str]()
+    objects = MemoryObjects()
+    for name in ("names", "get", "put", "create", "delete"):
+        setattr(objects, name, _counted(name, getattr(objects, name), asked))
+    with fresh_folder() as folder:
+        store = SharedStore(
+            "memory://requests", objects, None, f"{folder}/files", f"{folder}/claims", Settings(), reopened
+        )
+        for state in ("cold", "warm"):
+            wanted = [paused(number, seconds) for number in range(count)]
+            run_report(wanted, executor="threads", max_workers=4, store=store, progress=False)
+            told = ", ".join(f"{asked[name] / count:.2f} {name}" for name in sorted(asked))
+            print(f"{seconds * 1000:3g} ms, {state}: requests an instance: {told}", flush=True)
+            asked.clear()
+
+
+def _counted(name: str, call: Any, asked: Counter[str]) -> Any:
+    def counting(*given: Any) -> Any:
+        asked[name] += given != ([],)  # deleting nothing asks nobody
+        return call(*given)
+
+    return counting
+
+
+def _measure(workers: int, seconds: float, executor: Any = "processes") -> None:
     count = 2_000 if seconds == 0 else 40 * workers
     with fresh_store():
         began, cpu = time.perf_counter(), time.process_time()
         report = run_report(
             [paused(number, seconds) for number in range(count)],
-            executor="processes", max_workers=workers, progress=False)  # fmt: skip
+            executor=executor, max_workers=workers, progress=False)  # fmt: skip
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    kind = executor if isinstance(executor, str) else "workers of Dask"
     print(
-        f"{workers:>3} processes, {seconds * 1000:3g} ms: {took / count * 1e6:8.0f} us an instance, "
+        f"{workers:>3} {kind}, {seconds * 1000:3g} ms: {took / count * 1e6:8.0f} us an instance, "
         f"driver {cpu / count * 1e6:6.0f} us of processor, {report.computed} computed, "
         f"{count * seconds / workers / took:.2f} of ideal speed",
         flush=True,

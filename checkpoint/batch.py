@@ -28,7 +28,7 @@ from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind
 from checkpoint.values import changed_files, encoded
 from checkpoint.version import address_of, basis_of, edition_of, generation_of, row_of, version_of
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "dropped_report"]
 
 #: How many jobs are looked for together.
 _LOOK_AHEAD = 16
@@ -86,7 +86,7 @@ class Batch:
         edition = edition_of(task.fingerprint, basis)
         row = self._rows[position] = row_of(instance.key, edition)
         if job.is_claimed:
-            if not self.store.claim(task.name, row):
+            if not self.store.claim(task.name, row, job.seconds):
                 self._reports[position] = Report(Kind.BUSY, edition=edition)
                 self._absent.add(instance)
                 return False
@@ -171,7 +171,8 @@ class Batch:
             record_code(self.store, task)
             record_origin(self.store, task)
             self._recorded.add(task)
-        self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame)])
+        yields = self.jobs[position].is_looked_for and not has_files
+        self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame, yields)])
         version = version_of(address_of(task.name, instance.key), generation, frame.digest)
         is_plain = type(value) in codec.ATOMS and frame.size <= SMALL_BYTES
         self._made[instance] = Made(row, version, value if is_plain else ENCODED)
@@ -196,7 +197,8 @@ class Batch:
     def finished(self) -> list[Report]:
         """Return all reports, with results committed unless a store was given that gathers on.
 
-        What was not begun counts as interrupted, and so does what was computed from a result that was dropped.
+        What was not begun counts as interrupted, and so does what was computed from a result that was dropped. Where
+        another result was there first, that is reported as found.
         """
         try:
             if not self._is_gathering_on:
@@ -208,11 +210,22 @@ class Batch:
         dropped: set[Instance] = set()
         for position, job in enumerate(self.jobs) if self.store.dropped else ():
             report = self._reports[position]
-            is_kept = report is not None and report.kind is Kind.COMPUTED
-            if is_kept and (job.instance.task.name, self._rows[position]) in self.store.dropped:
-                self._reports[position] = Report(Kind.SUPERSEDED)
-                dropped.add(job.instance)
+            is_dropped = (job.instance.task.name, self._rows[position]) in self.store.dropped
+            if is_dropped and report is not None and report.kind is Kind.COMPUTED:
+                self._reports[position] = dropped_report(self.store, job.instance, report)
             elif dropped.intersection(self._upstream[position]):
                 self._reports[position] = None
-                dropped.add(job.instance)
+            else:
+                continue
+            dropped.add(job.instance)
+            self._made.pop(job.instance, None)
         return [report or Report(Kind.INTERRUPTED) for report in self._reports]
+
+
+def dropped_report(store: Store, instance: Instance, report: Report) -> Report:
+    """Return what to report of a result that was not kept: what was there first, or that it was cleared."""
+    for entry in store.lookup(instance.task.name, [instance.key]).get(instance.key, ()):
+        is_same = edition_of(entry.fingerprint, entry.basis) == report.edition and not entry.is_collected
+        if is_same and entry.generation == report.generation:
+            return Report(Kind.FOUND, entry.generation, entry.digest, size=entry.size, edition=report.edition)
+    return Report(Kind.SUPERSEDED)

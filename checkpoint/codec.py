@@ -418,7 +418,7 @@ def _children(value: Any) -> Iterator[tuple[str, Any]]:
 class _Header:
     __slots__ = ("body", "buffers_digest", "head", "is_compressed", "lead_digest")
 
-    def __init__(self, frame: memoryview) -> None:
+    def __init__(self, frame: memoryview, *, is_whole: bool = True) -> None:
         if len(frame) < _HEADER.size:
             raise DamagedEntryError(f"only {len(frame)} bytes are left")
         magic, version, flags, head_size, body_size, self.lead_digest, self.buffers_digest, check = _HEADER.unpack_from(
@@ -433,7 +433,7 @@ class _Header:
         if signed.digest() != check:
             raise DamagedEntryError("its header does not match its digest")
         start += -start % _ALIGNMENT
-        if len(frame) != start + body_size:
+        if is_whole and len(frame) != start + body_size:
             raise DamagedEntryError(f"it has {len(frame)} bytes instead of {start + body_size}")
         self.body = frame[start:]
         self.is_compressed = bool(flags & _COMPRESSED)
@@ -454,13 +454,28 @@ def read_head(frame: _Bytes) -> Any:
         raise DamagedEntryError(f"its head cannot be read ({error})") from error
 
 
+def value_start(frame: _Bytes) -> int:
+    """Return how many bytes of a frame come before its value; its first 64 bytes tell. Without a value it ends there.
+
+    Raises:
+        DamagedEntryError: there are too few of them.
+    """
+    if len(frame) < _HEADER.size:
+        raise DamagedEntryError(f"only {len(frame)} bytes are left")
+    end: int = _HEADER.size + _HEADER.unpack_from(frame)[3]
+    return end + -end % _ALIGNMENT
+
+
 def without_value(frame: _Bytes) -> Frame:
     """Return a frame without its value: the head is still there, and the value's digest; decoding it is an error.
+
+    Args:
+        frame: its bytes; those before its value suffice.
 
     Raises:
         DamagedEntryError: the header or the head is not what was written.
     """
-    header = _Header(memoryview(frame))
+    header = _Header(memoryview(frame), is_whole=False)
     flags = _COMPRESSED if header.is_compressed else 0
     fields = (_MAGIC, _VERSION, flags, len(header.head), 0)
     return _framed(fields, header.lead_digest, header.buffers_digest, bytes(header.head), [])

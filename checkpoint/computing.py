@@ -222,7 +222,15 @@ class Computing:
             self._surveyed.changes,
             node not in self._verdicts.unclaimed,
             not (instance.is_forced or node in self._forced),
+            self._usual_seconds(node),
         )
+
+    def _usual_seconds(self, node: int) -> float | None:
+        """Return how long an instance takes as far as is known: others of its task in this run, itself before."""
+        seconds = self._verdicts.seconds_per_task.get(self._graph.instances[node].task.name)
+        if seconds is None:
+            seconds = max((entry.seconds for entry in self._surveyed.entries[node]), default=None)
+        return seconds
 
     # --- completions ---
 

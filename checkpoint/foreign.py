@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, final
 
 from checkpoint import remote, wire
+from checkpoint.batch import dropped_report
 from checkpoint.errors import TaskLostError
 from checkpoint.job import Job, Kind, Report
 from checkpoint.store import Store
@@ -144,7 +145,7 @@ class ForeignProcesses:
             for position, (job, report) in enumerate(zip(jobs, reports, strict=False)):
                 row = row_of(job.instance.key, report.edition)
                 if report.kind == Kind.COMPUTED and (job.instance.task.name, row) in dropped:
-                    reports[position] = Report(Kind.SUPERSEDED)
+                    reports[position] = dropped_report(self._store, job.instance, report)
         return reports
 
     def forget(self, batch: int) -> None:

@@ -10,6 +10,7 @@ Next: filters.py
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, final
 
 from checkpoint import texts
+from checkpoint.errors import StoreError
 from checkpoint.revival import decode_arguments
 from checkpoint.store import Entry, Store
 from checkpoint.version import row_of_entry
@@ -228,7 +230,17 @@ class Usage:
 
 
 def usages(store: Store) -> list[Usage]:
-    """Return what each part of a store takes, the largest first. Cost: a `stat` of every file."""
+    """Return what each part of a store takes, the largest first.
+
+    Cost: a `stat` of every file; of a bucket one list for a thousand objects.
+    """
+    if "://" in store.url:
+        from checkpoint.store.shared.inventory import usages_of  # few programs need it
+        from checkpoint.store.shared.shared import SharedStore
+
+        if not isinstance(store, SharedStore):
+            raise StoreError(store.url, "what this kind of store takes cannot be told", "name a folder or an address")
+        return sorted(itertools.starmap(Usage, usages_of(store)), key=lambda usage: usage.total, reverse=True)
     root = Path(store.url, "checkpoint")
     if not root.is_dir():
         return []

@@ -109,6 +109,8 @@ class Job(NamedTuple):
     #: Whether it is left alone while another run computes it, and not computed if there is a result by now.
     is_claimed: bool = True
     is_looked_for: bool = True
+    #: How long it is expected to take; None if nothing is known of that.
+    seconds: float | None = None
 
 
 def _pickled(error: BaseException) -> bytes | None:

@@ -20,7 +20,6 @@ from checkpoint.store import Claims, Standing, Store, claim_name
 __all__ = ["Parking"]
 
 _SHORTEST_SECONDS = 0.002
-_LONGEST_SECONDS = 0.25
 #: How long to wait for what may not go on by itself.
 _PATIENCE_SECONDS = 4.0
 #: Looking takes at most about this part of the time.
@@ -66,15 +65,16 @@ class Parking:
         if self._claims is None:
             self._claims = self._store.claims()
         found = {}
+        standings = self._claims.standings({parked.name for parked in self._parked.values()})
         for node, (name, since) in self._parked.items():
-            standing = self._claims.standing(name)
+            standing = standings[name]
             if standing is Standing.FREE:
                 found[node] = True
             elif self._is_in_vain(standing, began - since):
                 found[node] = False
         for node in found:
             del self._parked[node]
-        self._pause = _SHORTEST_SECONDS if found else min(1.5 * self._pause, _LONGEST_SECONDS)
+        self._pause = _SHORTEST_SECONDS if found else min(1.5 * self._pause, self._claims.longest_pause)
         now = time.monotonic()
         self._due = now + max(self._pause, (now - began) / _SHARE)
         return found

@@ -14,21 +14,22 @@ Next: origin.py
 from __future__ import annotations
 
 import heapq
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from checkpoint import codec
 from checkpoint.errors import StoreError
-from checkpoint.reasons import upstream_of
+from checkpoint.reasons import upstream_in
 from checkpoint.store import Entry, Store
 from checkpoint.store.disk import DiskStore
-from checkpoint.store.inventory import Inventory
-from checkpoint.store.usage import alone
+from checkpoint.store.inventory import DiskInventory, Inventory
 
 __all__ = ["Held", "Value", "beyond", "held_of", "in_order", "keep_below", "release"]
 
 #: So many collected values are followed at most to find what one costs.
 _MOST_FOLLOWED = 1000
+_HEADS_AT_ONCE = 500
 
 
 class Held(NamedTuple):
@@ -85,7 +86,7 @@ def _seconds_of(number: int, values: Sequence[Value], gone: set[int]) -> float:
     return sum(values[each].seconds for each in needed)
 
 
-def held_of(store: DiskStore, inventory: Inventory, task: str) -> list[Held]:
+def held_of(store: Store, inventory: Inventory, task: str) -> list[Held]:
     """Return the entries of a task that can be trusted, with or without their values."""
     directories = inventory.directories(task)
     return [
@@ -95,11 +96,11 @@ def held_of(store: DiskStore, inventory: Inventory, task: str) -> list[Held]:
     ]
 
 
-def beyond(store: Store, max_size: float, held: Sequence[Held], free: Sequence[Held]) -> list[Held]:
+def beyond(inventory: Inventory, max_size: float, held: Sequence[Held], free: Sequence[Held]) -> list[Held]:
     """Return those values that go so that the others have a size of `max_size` bytes at most, if that can be.
 
     Args:
-        store: where they are; read for what each was computed from, if there are too many.
+        inventory: where they are; read for what each was computed from, if there are too many.
         max_size: bytes.
         held: all.
         free: those that may go.
@@ -107,12 +108,10 @@ def beyond(store: Store, max_size: float, held: Sequence[Held], free: Sequence[H
     size = sum(each.size for each in held if not each.entry.is_collected)
     if size <= max_size:
         return []
-    numbers = {(each.task, each.row): number for number, each in enumerate(held)}
     may_go = {(each.task, each.row) for each in free}
     values = [
-        Value(each.size, each.entry.seconds, _above(store, each, numbers), each.entry.is_collected,
-              (each.task, each.row) in may_go)
-        for each in held
+        Value(each.size, each.entry.seconds, above, each.entry.is_collected, (each.task, each.row) in may_go)
+        for each, above in zip(held, _above(inventory, held), strict=True)
     ]  # fmt: skip
     found: list[Held] = []
     for number in in_order(values):
@@ -123,9 +122,17 @@ def beyond(store: Store, max_size: float, held: Sequence[Held], free: Sequence[H
     return found
 
 
-def _above(store: Store, each: Held, numbers: Mapping[tuple[str, str], int]) -> list[int]:
-    above = upstream_of(store, each.task, each.row)
-    return [numbers[task, row] for task, row, _ in above if (task, row) in numbers]
+def _above(inventory: Inventory, held: Sequence[Held]) -> list[list[int]]:
+    """Return the numbers of what each was computed from; nothing of what is damaged, which its reader is told."""
+    numbers = {(each.task, each.row): number for number, each in enumerate(held)}
+    above: list[list[int]] = [[] for _ in held]
+    for task, some in itertools.groupby(held, key=lambda each: each.task):
+        rows = [each.row for each in some]
+        for start in range(0, len(rows), _HEADS_AT_ONCE):
+            for row, (_, frame) in inventory.without_values(task, rows[start : start + _HEADS_AT_ONCE]).items():
+                upstream = upstream_in(codec.read_head(b"".join(frame.parts)))
+                above[numbers[task, row]] = [numbers[name, at] for name, at, _ in upstream if (name, at) in numbers]
+    return above
 
 
 def release(inventory: Inventory, going: Sequence[Held]) -> None:
@@ -148,15 +155,13 @@ def keep_below(store: Store, max_size: int, spare: Collection[tuple[str, str]]) 
     """
     if not isinstance(store, DiskStore):
         return 0
-    inventory = Inventory(store)
-    if not os.path.isdir(inventory.folder):
-        return 0
+    inventory = DiskInventory(store)
     try:
-        with alone(inventory.folder, patience=0.0):
+        with inventory.alone(patience=0.0):
             tasks, _ = inventory.tasks()
             held = [each for task in tasks for each in held_of(store, inventory, task)]
             free = [each for each in held if (each.task, each.row) not in spare]
-            going = beyond(store, max_size, held, free)
+            going = beyond(inventory, max_size, held, free)
             release(inventory, going)
     except StoreError:  # another run goes on: the next one that ends alone makes room
         return 0

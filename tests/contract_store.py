@@ -82,6 +82,28 @@ def check_a_second_write_replaces_the_first(store: Store) -> None:
         assert value == value_at(store)
 
 
+def check_the_first_result_stays_where_the_second_yields(store: Store) -> None:
+    """Of two results that were computed at once the first stays; the second is told whether it is another one. [T3]"""
+    first, large = write_of("first"), write_of(LARGE, '{"n":2}')
+    store.write(TASK, [first, large])
+    later = [write_of("second", number=2), write_of(LARGE + "y", '{"n":2}', number=2), write_of("new", '{"n":3}')]
+    kept = store.write(TASK, [write._replace(yields=True) for write in later])
+    same = store.write(TASK, [write_of("first", number=3)._replace(yields=True)])
+    assert ([False, False, True], [True]) == (kept, same)
+    assert ["first", LARGE, "new"] == [value_at(store, key) for key in (KEY, '{"n":2}', '{"n":3}')]
+    assert [first.entry] == store.lookup(TASK, [KEY])[KEY]
+
+
+def check_what_is_useless_gives_way(store: Store) -> None:
+    """What another generation, or files, belong to is replaced by a write that yields; so is what yields to nothing."""
+    store.write(TASK, [write_of("before a clear")])
+    with_files = write_of("files", '{"n":2}')
+    store.write(TASK, [with_files._replace(entry=with_files.entry._replace(has_files=True))])
+    later = [write_of("after it", generation=1), write_of("other files", '{"n":2}')]
+    assert [True, True] == store.write(TASK, [write._replace(yields=True) for write in later])
+    assert ["after it", "other files"] == [value_at(store, key) for key in (KEY, '{"n":2}')]
+
+
 def check_lookup_gives_metadata_of_what_exists(store: Store) -> None:
     """Only existing rows are in the answer, however many are asked for."""
     keys = [f'{{"n":{n}}}' for n in range(1300)]
@@ -305,6 +327,15 @@ def walk_store(make_store: Callable[[], Store], *, walks: int = 15) -> None:
             write = write_of(content, key, suffix, epoch=self.epoch(task, key), number=self.count)
             assert self.store.write(task, [write]) == [True]
             self.rows[task, write.row] = key, content, write.entry
+            self.known.add(task)
+
+        @rule(task=tasks, key=keys, suffix=suffixes, content=contents)
+        def write_second(self, task: str, key: str, suffix: str, content: Any) -> None:
+            self.count += 1
+            write = write_of(content, key, suffix, epoch=self.epoch(task, key), number=self.count)
+            first = self.rows.setdefault((task, write.row), (key, content, write.entry))
+            is_same = first[2].digest == write.entry.digest
+            assert self.store.write(task, [write._replace(yields=True)]) == [is_same]
             self.known.add(task)
 
         @rule(task=tasks, key=keys, content=contents)

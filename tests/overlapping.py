@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from checkpoint import requires, run_report, task
 
-SIZE = 1_000
+SIZE = int(os.environ.get("SIZE", "1000"))
 WIDTH = 50
 
 
@@ -30,7 +30,7 @@ def cell(number: int) -> Callable[[], int]:
     @requires(above)
     def run_task(values: list[int]) -> int:
         log(f"{os.getpgrp()} {number}")
-        time.sleep(dice.choice([0.0, 0.0, 0.001, 0.01]))
+        time.sleep(dice.choice([0.0, 0.0, 0.001, 0.01]) + float(os.environ.get("SECONDS", "0")))
         return (sum(values) * 31 + number) % 1_000_003
 
     return run_task

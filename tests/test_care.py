@@ -258,7 +258,7 @@ def test_what_is_not_signed_is_found(store: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_other_kinds_of_stores_are_refused() -> None:
-    """Only folders can be checked and collected."""
+    """Only folders and shared stores can be checked and collected."""
 
     class Elsewhere:
         url = "elsewhere:"
@@ -267,7 +267,7 @@ def test_other_kinds_of_stores_are_refused() -> None:
 
     other: Any = Elsewhere()
     for use in (verify, collect):
-        with pytest.raises(StoreError, match="only a folder on a disk"):
+        with pytest.raises(StoreError, match="cannot be checked or collected"):
             use(other)
 
 

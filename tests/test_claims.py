@@ -19,28 +19,38 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule, r
 import checkpoint
 from checkpoint.store import Claims, Standing, claim_name
 from checkpoint.store.claims import changes_at, open_claims
+from checkpoint.store.shared.claims import LeasedClaims
+from checkpoint.store.shared.memory import MemoryObjects
+from checkpoint.store.shared.owner import Owner
 
 HAS_LOCKS = sys.platform == "linux"
 T = TypeVar("T")
 NAME = claim_name("lab.fit", '{"n":1}#0')
 
 
-@pytest.fixture(params=["locks", "process"])
+@pytest.fixture(params=["locks", "process", "leases"])
 def new_holder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Claims]]:
-    """Return a function that makes holders: on locks of the system, or within this process where there are none."""
-    if request.param == "locks" and not HAS_LOCKS:
+    """Return a function that makes holders: on locks of the system, within this process, on locks and leases."""
+    if request.param != "process" and not HAS_LOCKS:
         pytest.skip("this system has no locks of open files")
-    path = tmp_path / ("claims" if request.param == "locks" else "no such folder/claims")
+    path = tmp_path / ("claims" if request.param != "process" else "no such folder/claims")
+    owner = Owner(MemoryObjects(), 600)
     made: list[Claims] = []
 
     def make() -> Claims:
-        made.append(open_claims(str(path)))
+        local = open_claims(str(path))
+        made.append(LeasedClaims(local, owner) if request.param == "leases" else local)
         return made[-1]
 
     yield make
     for holder in made:
         holder.close()
-    assert (request.param == "locks") == path.exists()
+    assert (request.param != "process") == path.exists()
+
+
+def standing_of(holder: Claims, name: int) -> Standing:
+    """Tell how one thing stands."""
+    return holder.standings([name])[name]
 
 
 def in_thread(call: Callable[[], T]) -> T:
@@ -72,14 +82,14 @@ def test_closing_gives_everything_back(new_holder: Callable[[], Claims]) -> None
 def test_others_see_how_a_claim_stands(new_holder: Callable[[], Claims]) -> None:
     """Free, running, waiting, running again, gathered: each is told apart from outside. [T3]"""
     one, other = in_thread(new_holder), new_holder()
-    seen = [other.standing(NAME)]
+    seen = [standing_of(other, NAME)]
     one.take(NAME)
-    seen.append(other.standing(NAME))
+    seen.append(standing_of(other, NAME))
     for standing in (Standing.WAITING, Standing.RUNNING, Standing.GATHERED):
         one.mark(NAME, standing)
-        seen.append(other.standing(NAME))
+        seen.append(standing_of(other, NAME))
     one.release([NAME])
-    seen.append(other.standing(NAME))
+    seen.append(standing_of(other, NAME))
     expected = ["FREE", "RUNNING", "WAITING", "RUNNING", "GATHERED", "FREE"]
     assert expected == [standing.name for standing in seen]
 
@@ -88,7 +98,10 @@ def test_a_claim_of_the_same_thread_is_told_apart(new_holder: Callable[[], Claim
     """A thread that would wait for itself can see that. [T3]"""
     one, other = new_holder(), new_holder()
     one.take(NAME)
-    assert (Standing.OWN, Standing.RUNNING) == (other.standing(NAME), in_thread(lambda: new_holder().standing(NAME)))
+    assert (Standing.OWN, Standing.RUNNING) == (
+        standing_of(other, NAME),
+        in_thread(lambda: standing_of(new_holder(), NAME)),
+    )
 
 
 def test_changes_count_what_others_commit(new_holder: Callable[[], Claims]) -> None:
@@ -150,7 +163,7 @@ class _Walk(RuleBasedStateMachine):
     @rule(name=st.integers(0, 5))
     def look(self, name: int) -> None:
         onlooker = self.new_holder()
-        assert (name in self.owners) == (onlooker.standing(name) is not Standing.FREE)
+        assert (name in self.owners) == (standing_of(onlooker, name) is not Standing.FREE)
         onlooker.close()
 
     def teardown(self) -> None:

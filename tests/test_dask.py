@@ -139,6 +139,28 @@ def test_a_killed_driver_goes_on_where_it_was(cluster: Cluster, program: Program
     assert {} == {i: count for i, count in program.calls("begun").items() if count > 1 + (i in (8, 9))}
 
 
+def test_a_run_that_loses_a_worker_and_its_driver_completes(cluster: Cluster, program: Program) -> None:
+    """A worker and then the driver are killed; the next driver computes nothing twice but what was running then."""
+    program.hold(3, 12, 13)
+    process = program.start(cluster.address)
+    wait_for(lambda: 3 in program.calls("begun"))
+    (name,) = [name for name in os.listdir(program.folder / "begun") if name.startswith("3-")]
+    victim = next(worker for worker in cluster.workers if worker.pid == int(name.split("-")[1]))
+    victim.kill()
+    victim.wait()
+    (program.folder / "hold-3").unlink()
+    wait_for(lambda: program.calls("begun").total() > program.calls("ended").total() + 1)
+    process.kill()
+    process.communicate()
+    running = set(program.calls("begun")) - set(program.calls("ended")) | {3}
+    program.let_go()
+    output, errors = program.finish(program.start(cluster.address))
+    assert str(program.expected()) == output.split()[0], errors
+    again = {i for i, count in program.calls("begun").items() if count > 1}
+    assert again <= running
+    assert len(program.calls("ended")) == program.count > len(running)
+
+
 def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(cluster: Cluster, program: Program) -> None:
     """When the scheduler dies the run ends with an error that says so; on another cluster the rest is computed."""
     program.hold(8, 9)

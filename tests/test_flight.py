@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -20,7 +21,8 @@ import pytest
 import checkpoint
 from checkpoint import collect, memo, parking, run, run_report
 from checkpoint.events import Event, Observer
-from checkpoint.store import WriteBehind, current_store
+from checkpoint.store import WriteBehind, behind, current_store, disk
+from checkpoint.store.claims import open_claims
 
 WAIT_S = 60
 FOLDER = Path(__file__).parent
@@ -46,6 +48,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.turns: list[threading.Event] = []
         self.begun = threading.Event()
         self.opened = threading.Event()
 
@@ -245,6 +248,79 @@ def test_a_plain_run_finds_nothing_of_others() -> None:
     report = run_report([quick("a"), quick("b")], executor="serial")
     again = run_report([quick("a"), quick("b")], executor="serial")
     assert [(2, 0, 0), (0, 2, 0)] == [(found.computed, found.hit, found.found) for found in (report, again)]
+
+
+# --- where claims were lost ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[threading.Event]]:
+    """Let everything be granted, and return what lets the first and the second call of `told` go on."""
+    numbers = itertools.count()
+    monkeypatch.setattr(disk, "open_claims", lambda path: open_claims(f"{tmp_path}/claims-{next(numbers)}"))
+    monkeypatch.setattr(behind, "_LONG_SECONDS", -1.0)
+    gate.turns = [threading.Event(), threading.Event()]
+    yield gate.turns
+    for turn in gate.turns:
+        turn.set()
+
+
+@memo
+def told(name: str) -> str:
+    """Return another result each time."""
+    number = len(gate.calls)
+    gate.calls.append(name)
+    assert gate.turns[number].wait(WAIT_S)
+    return f"{name} {number}"
+
+
+@memo
+def used(text: str) -> str:
+    return f"{text}, used"
+
+
+def both_begun(instance: Any, **options: Any) -> list[Background]:
+    """Start two runs that both compute the same thing; the options are those of the second."""
+    found: list[Background] = []
+    for own in ({}, options):
+        found.append(Background(instance, **own))
+        deadline = time.monotonic() + WAIT_S
+        while len(gate.calls) < len(found):
+            assert time.monotonic() < deadline
+            os.sched_yield()
+    return found
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "async"])
+def test_the_first_result_stays(executor: str, turns: list[threading.Event]) -> None:
+    """Of two runs that compute the same instance at once the first to commit wins; both go on with its result. [T3]"""
+    first, second = both_begun(used(told("a")), executor=executor)
+    turns[1].set()
+    values = [second.report().value]
+    turns[0].set()
+    report = first.report()
+    assert ["a 1, used"] * 3 == [*values, report.value, used(told("a")).result()]
+    assert report.found >= 1
+
+
+def test_a_forced_run_replaces_what_came_first(turns: list[threading.Event]) -> None:
+    """With force=True the later result counts: it was asked for whatever there is. [T3]"""
+    first, second = both_begun(told("a"), force=True)
+    turns[0].set()
+    values = [first.report().value]
+    turns[1].set()
+    assert ["a 0", "a 1", "a 1"] == [*values, second.report().value, told("a").result()]
+
+
+def test_a_result_from_before_a_clear_is_not_the_first(turns: list[threading.Event]) -> None:
+    """What was begun before a clear counts for nothing, so the first result after it stays. [T3]"""
+    first = Background(told("a"))
+    while not gate.calls:
+        os.sched_yield()
+    told("a").clear()
+    turns[1].set()
+    turns[0].set()
+    assert ("a 1", "a 1") == (first.report().value, told("a").result())
 
 
 # --- runs inside of runners ------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ except OSError as error:
 """
 
 
-def lines_of(program: subprocess.Popen[str], last: str) -> list[str]:
+def lines_of(program: subprocess.Popen[str], last: str | tuple[str, ...]) -> list[str]:
     """Return what a program says, up to a line that begins in a certain way."""
     assert program.stdout is not None
     said: list[str] = []
@@ -191,3 +191,85 @@ def test_a_short_cut_is_survived(hosts: list[Host]) -> None:
         go_on(program)
         one.cable("up")
         assert "value 15" in program.communicate(timeout=280)[0]
+
+
+TURNS = """
+import os, sys
+from checkpoint import memo, run_report
+from checkpoint.events import Observer
+
+class Watch(Observer):
+    def notify(self, event):
+        if event.kind.value == "parked":
+            print("parked", flush=True)
+
+@memo
+def value(n: int) -> str:
+    print("computing", flush=True)
+    sys.stdin.readline()
+    return "of " + os.path.basename(os.getcwd())
+
+@memo
+def used(text: str) -> str:
+    return text + ", used"
+
+report = run_report(used(value(1)), executor="serial", observers=[Watch()])
+print("value", report.value, flush=True)
+"""
+
+
+def test_a_host_takes_over_when_the_holder_is_killed(hosts: list[Host]) -> None:
+    """Who waits for a host that died computes when its lease has run out; who was killed and is started again waits."""
+    server, one, two = hosts
+    with serving(server) as url:
+        killed = one.start(TURNS, url + "&lease=3")
+        lines_of(killed, "computing")
+        waiting = two.start(TURNS, url + "&lease=3")
+        lines_of(waiting, "parked")
+        killed.kill()
+        killed.communicate()
+        lines_of(waiting, "computing")
+        again = one.start(TURNS, url + "&lease=3")
+        lines_of(again, "parked")
+        go_on(waiting)
+        said = [program.communicate(timeout=280)[0].splitlines()[-1] for program in (waiting, again)]
+    assert ["value of host-3, used"] * 2 == said
+
+
+def test_of_two_owners_the_first_result_counts(hosts: list[Host]) -> None:
+    """A holder whose cable is cut is taken over; back again, it ends with the result that was there first."""
+    server, one, two = hosts
+    with serving(server) as url:
+        cut = one.start(TURNS, url + "&lease=3")
+        lines_of(cut, "computing")
+        waiting = two.start(TURNS, url + "&lease=3")
+        lines_of(waiting, "parked")
+        one.cable("down")
+        lines_of(waiting, "computing")  # both own it
+        go_on(waiting)
+        said = waiting.communicate(timeout=280)[0].splitlines()[-1:]
+        one.cable("up")
+        go_on(cut)
+        said += cut.communicate(timeout=280)[0].splitlines()[-1:]
+        late = two.start(TURNS, url + "&lease=3")
+        said += late.communicate(timeout=280)[0].splitlines()[-1:]
+    assert ["value of host-3, used"] * 3 == said
+
+
+def test_who_waits_behind_a_cut_goes_on(hosts: list[Host]) -> None:
+    """A host that is cut off while it waits is granted everything, and its result gives way to the first one's."""
+    server, one, two = hosts
+    with serving(server) as url:
+        holder = one.start(TURNS, url + "&lease=30")
+        lines_of(holder, "computing")
+        waiting = two.start(TURNS, url + "&lease=30")
+        lines_of(waiting, "parked")
+        two.cable("down")
+        said = lines_of(waiting, "computing")[-1:]
+        two.cable("up")
+        go_on(holder)
+        said += holder.communicate(timeout=280)[0].splitlines()[-1:]
+        waiting.communicate("\n", timeout=280)
+        late = two.start(TURNS, url + "&lease=30")
+        said += late.communicate(timeout=280)[0].splitlines()[-1:]
+    assert ["computing", *["value of host-2, used"] * 2] == said

@@ -1,7 +1,8 @@
 """Collection: removes what is no longer needed: leftovers of killed writers, and values that conditions choose.
 
 A value that goes leaves its digest and what it was computed from. So it still counts: nothing that was computed from it
-is computed again, until its value itself is needed. Nothing is removed while a run uses the store.
+is computed again, until its value itself is needed. Nothing is removed while a run uses the folder, or of what was
+written lately to a store that hosts share.
 
 Must not know: SQLite, how tasks are defined.
 
@@ -18,17 +19,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
-from checkpoint.care.verification import folder_store
+from checkpoint.care.stock import GRACE_SECONDS, inventory_of, journal_of
 from checkpoint.errors import name_of
 from checkpoint.graph import TaskInfo
 from checkpoint.reasons import described
 from checkpoint.revisions import Revisions
 from checkpoint.room import Held, beyond, held_of, release
 from checkpoint.runs import roots_of
-from checkpoint.store import Entry, Store
-from checkpoint.store.disk import DiskStore
-from checkpoint.store.inventory import Inventory, Item
-from checkpoint.store.usage import alone
+from checkpoint.store import Entry, Store, current_store, store_at
+from checkpoint.store.inventory import Item
 from checkpoint.survey import survey
 from checkpoint.version import key_of, row_of_entry
 
@@ -78,6 +77,7 @@ def collect(
     keep: Any = None,
     max_size: int | None = None,
     unsigned: bool = False,
+    grace: float = GRACE_SECONDS,
     apply: bool = False,
 ) -> Collection:
     """Find what can go, and remove it if `apply` is True.
@@ -85,7 +85,7 @@ def collect(
     Leftovers always go. Values go if they meet all conditions that are given, and none goes where none is given.
 
     Args:
-        store: a folder; None is the current store.
+        store: a folder or the address of a shared store; None is the current store.
         tasks: only values of these: tasks, names of them, or patterns as of file names.
         older_than: only values that were stored so many seconds ago.
         larger_than: only values of at least so many bytes.
@@ -94,26 +94,28 @@ def collect(
         keep: instances, in any nesting of lists, tuples and dicts; only values that a run of these would not look at.
         max_size: only so many, in the order that `room.py` tells, that at most so many bytes stay.
         unsigned: entries that are not signed with `$CP_CACHE_KEY` go with the leftovers, whole.
+        grace: of a shared store, nothing that was written less than so many seconds ago; who uses it can't be seen
+            there. Of a folder nothing goes while a run uses it, and this has no effect.
         apply: remove it.
 
     Raises:
-        StoreError: the store is no folder, cannot be read, or is used by a run; then nothing was removed.
+        StoreError: the store cannot be read, or is a folder that a run uses; then nothing was removed.
         TypeError, ValueError: an argument cannot be; and what the bodies of `keep` raise.
 
     Notes:
         Cost: one scan of the metadata; with `max_size` also the head of every entry; with `keep` a survey of its graph.
+        A run that needs a value that has gone from a shared store computes it again.
         A value that went is computed again when it is needed.
     """
     conditions = _Conditions.of(tasks, older_than, larger_than, superseded, max_size)
-    collector = _Collector(folder_store(store), conditions, is_unsigned_removed=_flag("unsigned", unsigned))
+    seconds = _number("grace", grace) or 0.0
+    found = current_store() if store is None else store_at(store)
+    collector = _Collector(found, conditions, seconds, is_unsigned_removed=_flag("unsigned", unsigned))
     if keep is not None:
         collector.keep(keep)
     if not _flag("apply", apply):
         return collector.found(is_applied=False)
-    if not os.path.isdir(collector.folder):
-        return collector.found(is_applied=True)
-    with alone(collector.folder):
-        return collector.removed()
+    return collector.removed()
 
 
 def _flag(name: str, value: object) -> bool:
@@ -173,10 +175,9 @@ def _number(name: str, value: Any) -> float | None:
 
 @final
 class _Collector:
-    def __init__(self, store: DiskStore, conditions: _Conditions, *, is_unsigned_removed: bool) -> None:
+    def __init__(self, store: Store, conditions: _Conditions, grace: float, *, is_unsigned_removed: bool) -> None:
         self._store = store
-        self._inventory = Inventory(store)
-        self.folder = self._inventory.folder
+        self._inventory = inventory_of(store, grace)
         self._conditions = conditions
         self._is_unsigned_removed = is_unsigned_removed
         self._kept: set[_At] | None = None
@@ -199,7 +200,7 @@ class _Collector:
         held = [each for task in tasks for each in held_of(self._store, self._inventory, task)]
         chosen = self._going = self._chosen(held)
         leftovers = [each for task in tasks for each in self._leftovers(task)]
-        leftovers += [Collected(path, size) for path, size in self._journal_leftovers().items()]
+        leftovers += [Collected(path, size) for path, size in self._other_leftovers().items()]
         size, going = sum(each.size for each in held), sum(each.size for each in chosen)
         values = [_collected(each) for each in chosen]
         return Collection(tuple(values), tuple(leftovers), size, size - going, is_applied)
@@ -212,12 +213,13 @@ class _Collector:
         if conditions.superseded is not None:
             old = set(self._superseded(conditions.superseded))
             found = [each for each in found if (each.task, each.row) in old]
-        return found if conditions.max_size is None else beyond(self._store, conditions.max_size, held, found)
+        return found if conditions.max_size is None else beyond(self._inventory, conditions.max_size, held, found)
 
     def _is_meant(self, each: Held) -> bool:
         patterns, older_than, larger_than, _, _ = self._conditions
         return (
             (patterns is None or any(fnmatch.fnmatchcase(each.task, pattern) for pattern in patterns))
+            and self._now >= each.entry.stored_at + self._inventory.grace
             and (older_than is None or self._now - each.entry.stored_at > older_than)
             and (larger_than is None or each.size >= larger_than)
             and (self._kept is None or (each.task, each.row) not in self._kept)
@@ -249,24 +251,24 @@ class _Collector:
             return []
         return [item for item in self._inventory.items(task) if not item.is_signed]
 
-    def _journal_leftovers(self) -> dict[str, int]:
-        from checkpoint.journal import journal_at
-
-        return journal_at(self._store).leftovers()
+    def _other_leftovers(self) -> dict[str, int]:
+        journal = journal_of(self._store)
+        return self._inventory.loose() | (journal.leftovers() if journal is not None else {})
 
     # --- removing ---
 
     def removed(self) -> Collection:
-        from checkpoint.journal import journal_at
-
-        collection = self.found(is_applied=True)
-        tasks, _ = self._inventory.tasks()
-        release(self._inventory, self._going)
-        for task in tasks:
-            self._inventory.remove(task, [*self._inventory.aside(task), *self._unsigned(task)])
-            self._inventory.remove_files(task, list(self._inventory.orphans(task)))
-            self._inventory.shrink(task)
-        journal_at(self._store).tidy()
+        with self._inventory.alone():
+            collection = self.found(is_applied=True)
+            tasks, _ = self._inventory.tasks()
+            release(self._inventory, self._going)
+            for task in tasks:
+                self._inventory.remove(task, [*self._inventory.aside(task), *self._unsigned(task)])
+                self._inventory.remove_files(task, list(self._inventory.orphans(task)))
+                self._inventory.shrink(task)
+            self._inventory.remove_loose(list(self._inventory.loose()))
+            if (journal := journal_of(self._store)) is not None:
+                journal.tidy()
         return collection
 
 

@@ -100,6 +100,14 @@ def _plain(problem: Problem) -> dict[str, Any]:
 @click.option("--keep", multiple=True, metavar="TARGET", help="Only what TARGET doesn't need; may be repeated.")
 @click.option("--max-size", callback=_bytes_of, metavar="SIZE", help="Only so much that this size stays, as 10GB.")
 @click.option("--unsigned", is_flag=True, help="Also entries that are not signed with $CP_CACHE_KEY.")
+@click.option(
+    "--grace",
+    callback=_seconds_of,
+    metavar="TIME",
+    default="1d",
+    show_default=True,
+    help="In a store that hosts share, nothing goes that is younger.",
+)
 @click.option("--apply", "is_applied", is_flag=True, help="Remove it; otherwise it is only told.")
 @click.option("--all", "shows_all", is_flag=True, help=f"Show all, not only the first {_SHOWN} of each kind.")
 @_json
@@ -118,7 +126,7 @@ def gc(
 
     Leftovers of killed programs always go. Results go if they meet all conditions that are given, and none goes where
     none is given. Their digests stay: what was computed from them still counts. Nothing is removed while a run uses
-    the store.
+    the store; in a bucket or a shared folder, where that can't be seen, nothing that was written within a day.
 
     \b
     Examples:

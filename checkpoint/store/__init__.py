@@ -96,7 +96,8 @@ class open_store:  # used like the function `open`
             folder or a bucket always outlive both.
         max_size: after a run that has computed something, values go until at most so many bytes of them stay, but
             none that the run was asked for; none goes while another run uses the store. None is as
-            `$CP_CACHE_SIZE` says, else any size. Nothing goes from a store that machines share.
+            `$CP_CACHE_SIZE` says, else any size. Not for a store that hosts share: no run knows of all others there,
+            so `collect(max_size=...)` makes it smaller when somebody asks.
         storage_options: what fsspec is told beside the address of a bucket, such as credentials. They stay in this
             process; others take theirs from their environment.
 
@@ -126,6 +127,11 @@ class open_store:  # used like the function `open`
             self.store = shared_store(str(url), settings, storage_options)
         if self.store is url and (allow_pickle, durability, max_size) != (None, None, None):
             raise TypeError("options of open_store() go with a folder; this store is open")
+        if max_size is not None and self.store.settings.max_size != max_size:
+            advice = f"call collect({self.store.url!r}, max_size={max_size}, apply=True) now and then"
+            raise ValueError(
+                f"open_store(max_size=...) goes with a folder on a disk, not with what hosts share; {advice}"
+            )
         self._tokens: list[Token[Store | None]] = []
 
     def __enter__(self) -> Self:

@@ -97,13 +97,19 @@ class WriteBehind:
 
     # --- claims ---
 
-    def claim(self, task: str, row: str) -> bool:
-        """Claim a row until its result is committed; False if another writer has it."""
+    def claim(self, task: str, row: str, seconds: float | None = None) -> bool:
+        """Claim a row until its result is committed; False if another writer has it.
+
+        Args:
+            task: name of its task.
+            row: the row.
+            seconds: how long computing it is expected to take; None if that isn't known.
+        """
         with self._lock:
             if self._pending and task not in self._quick:
                 self.flush()  # what is gathered should not wait for something long
             name = claim_name(task, row)
-            if not self._holder().take(name):
+            if not self._holder().take(name, seconds):
                 return False
             self._claimed[task, row] = name
             return True

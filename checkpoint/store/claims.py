@@ -24,7 +24,10 @@ from typing import Protocol, final
 
 import xxhash
 
-__all__ = ["Claims", "Standing", "changes_at", "claim_name", "open_claims"]
+__all__ = ["Claims", "Standing", "changes_at", "claim_name", "open_claims", "scope_of"]
+
+#: Looking at a lock costs next to nothing.
+_PAUSE_SECONDS = 0.25
 
 
 class Standing(enum.Enum):
@@ -47,8 +50,11 @@ class Claims(Protocol):
     None of the methods waits or raises: where claims cannot be had, everything is granted.
     """
 
-    def take(self, name: int) -> bool:
-        """Claim something; False if somebody else holds it."""
+    #: How long to wait between two looks at what others hold, at most.
+    longest_pause: float
+
+    def take(self, name: int, seconds: float | None = None) -> bool:
+        """Claim something that is expected to take so long; False if somebody else holds it."""
         ...
 
     def mark(self, name: int, standing: Standing) -> None:
@@ -59,8 +65,8 @@ class Claims(Protocol):
         """Give back what is held."""
         ...
 
-    def standing(self, name: int) -> Standing:
-        """Tell how something stands that this holder doesn't hold."""
+    def standings(self, names: Collection[int]) -> dict[int, Standing]:
+        """Tell how things stand that this holder doesn't hold."""
         ...
 
     def committed(self) -> None:
@@ -98,6 +104,11 @@ def open_claims(path: str) -> Claims:
         else:
             return claims
     return _ProcessClaims(path)
+
+
+def scope_of(claims: Claims) -> str:
+    """Return what holders in other processes have in common with one whose claims exclude theirs; empty if none has."""
+    return claims.scope() if sys.platform == "linux" and isinstance(claims, _LockClaims) else ""
 
 
 def changes_at(path: str) -> int:
@@ -149,6 +160,8 @@ if sys.platform == "linux":
     class _LockClaims:
         """Claims as locks that belong to an open file description."""
 
+        longest_pause = _PAUSE_SECONDS
+
         def __init__(self, path: str) -> None:
             self._path = path
             self._opened: _LockFile | None = None
@@ -173,7 +186,19 @@ if sys.platform == "linux":
                     self._opened = file
             return self._opened
 
-        def take(self, name: int) -> bool:
+        def scope(self) -> str:
+            """Return which file it is, of which running system."""
+            try:
+                descriptor = self.open().descriptor
+                if descriptor is None:
+                    return ""
+                found = os.fstat(descriptor)
+                with open("/proc/sys/kernel/random/boot_id") as file:
+                    return f"{file.read().strip()}:{found.st_dev}:{found.st_ino}"
+            except OSError:
+                return ""
+
+        def take(self, name: int, seconds: float | None = None) -> bool:
             file = None
             try:
                 file = self.open()
@@ -207,7 +232,10 @@ if sys.platform == "linux":
             for name in own:
                 file.set(_NONE, name * _BYTES, _BYTES)
 
-        def standing(self, name: int) -> Standing:
+        def standings(self, names: Collection[int]) -> dict[int, Standing]:
+            return {name: self._standing(name) for name in names}
+
+        def _standing(self, name: int) -> Standing:
             try:
                 file = self.open()
                 if name in file.holders:
@@ -285,6 +313,8 @@ _tables: dict[tuple[int, str], _Table] = {}
 class _ProcessClaims:
     """Claims that hold within this process."""
 
+    longest_pause = _PAUSE_SECONDS
+
     def __init__(self, path: str) -> None:
         self.thread = threading.get_ident()
         self._path = path
@@ -294,7 +324,7 @@ class _ProcessClaims:
     def _table(self) -> _Table:
         return _tables.setdefault((os.getpid(), self._path), _Table())
 
-    def take(self, name: int) -> bool:
+    def take(self, name: int, seconds: float | None = None) -> bool:
         table = self._table
         with table.lock:
             return table.held.setdefault(name, (self, Standing.RUNNING))[0] is self
@@ -306,7 +336,10 @@ class _ProcessClaims:
         for name in names:
             self._table.held.pop(name, None)
 
-    def standing(self, name: int) -> Standing:
+    def standings(self, names: Collection[int]) -> dict[int, Standing]:
+        return {name: self._standing(name) for name in names}
+
+    def _standing(self, name: int) -> Standing:
         holder, standing = self._table.held.get(name, (self, Standing.FREE))
         is_own = holder is not self and holder.thread == threading.get_ident()
         return Standing.OWN if is_own else standing

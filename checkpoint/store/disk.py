@@ -149,11 +149,11 @@ class DiskStore:
                     raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
                 if found < FORMAT:
                     migrate(database)
-            self._make_room()
+            self._close_oldest()
             self._caches[task] = cache
             return cache
 
-    def _make_room(self) -> None:
+    def _close_oldest(self) -> None:
         """Forget the folders that were opened first; a thread that still uses one has a connection of its own."""
         idle = [task for task, cache in self._caches.items() if cache._txn_id is None]
         for task in idle[: max(0, len(self._caches) + 1 - _MOST_OPEN)]:
@@ -312,8 +312,15 @@ class DiskStore:
                 pending = list(itertools.compress(zip(writes, columns, strict=True), kept))
                 while pending:  # once, unless there are several entries of a key: then each sees the one before
                     group = {write.key: (write, row) for write, row in reversed(pending)}
-                    superseded += self._replaced(sql, discard, [write for write, _ in group.values()])
-                    self._open(task)._con.executemany(_UPSERT, [row for _, row in group.values()])
+                    gone, first = self._make_room(sql, discard, [write for write, _ in group.values()])
+                    superseded += gone
+                    self._open(task)._con.executemany(
+                        _UPSERT, [row for write, row in group.values() if write.row not in first]
+                    )
+                    for position, write in enumerate(writes) if first else ():
+                        if group[write.key][0] is write and (stays := first.get(write.row)) is not None:
+                            kept[position] = stays.digest == write.entry.digest
+                            discard(written[position])
                     pending = [(write, row) for write, row in pending if group[write.key][0] is not write]
             for other in superseded:
                 shutil.rmtree(self.directory(task, other), ignore_errors=True)
@@ -323,18 +330,27 @@ class DiskStore:
                 cache.disk.remove(filename)
             raise
 
-    def _replaced(self, sql: Sql, discard: Callable[[str | None], None], writes: Sequence[Write]) -> Iterator[str]:
-        """Make room for entries, each of another key; yield the rows that are gone."""
+    def _make_room(
+        self, sql: Sql, discard: Callable[[str | None], None], writes: Sequence[Write]
+    ) -> tuple[list[str], dict[str, Entry]]:
+        """Make room for entries, each of another key; return the rows that are gone, and the entries that stay."""
         entering = {write.key: write for write in writes}
+        gone: list[str] = []
+        first: dict[str, Entry] = {}
         for start in range(0, len(writes), _CHUNK):
             keys = json.dumps([write.key for write in writes[start : start + _CHUNK]])
             for key, other, tag, filename in sql(_SELECT_SAME_KEYS, (keys,)).fetchall():
-                if other == entering[key].row:
+                write, known = entering[key], unpack(other, tag)
+                if other != write.row:
+                    if _is_superseded(known, write.entry):
+                        discard(filename)
+                        sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
+                        gone.append(other)
+                elif known is not None and write.gives_way_to(known):
+                    first[other] = known
+                else:
                     discard(filename)
-                elif _is_superseded(unpack(other, tag), entering[key].entry):
-                    discard(filename)
-                    sql("DELETE FROM Cache WHERE raw = 1 AND key = ?", (other,))
-                    yield other
+        return gone, first
 
     def _columns(self, cache: FolderCache, task: str, write: Write, written: list[str | None]) -> tuple[Any, ...]:
         size, mode, filename, value = cache.disk.store(write.frame, False)

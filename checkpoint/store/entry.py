@@ -67,6 +67,13 @@ class Write(NamedTuple):
     epoch: Epoch
     entry: Entry
     frame: Frame
+    #: Whether a result that is in the row by now stays: it was not there before this one was computed.
+    yields: bool = False
+
+    def gives_way_to(self, other: Entry) -> bool:
+        """Tell whether what is in its row stays. Files that belong to a value are those of who wrote them last."""
+        is_result = not (other.is_collected or other.has_files)
+        return self.yields and is_result and other.generation == self.entry.generation
 
 
 class Record(NamedTuple):
@@ -121,7 +128,8 @@ class Store(Protocol):
     def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
         """Commit entries in one transaction; False for each that was cleared since its epoch was read.
 
-        An entry of the same key and code but another generation goes: a clear has made it useless.
+        One that `yields` leaves a result of its generation that is there, and False says that this has other bytes. An
+        entry of the same key and code but another generation goes: a clear has made it useless.
         """
         ...
 

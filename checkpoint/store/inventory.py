@@ -1,6 +1,7 @@
-"""Inventory: every row and every file of a store's folders, as somebody sees them who checks or collects.
+"""Inventory: every row and every file of a store, as somebody sees them who checks or collects.
 
-Reads rows that runs would refuse or not find. Removes only what it is told to; whoever tells it holds the store alone.
+Reads rows that runs would refuse or not find. Removes only what it is told to; whoever tells it holds the store alone,
+where that can be. `DiskInventory` is that of a folder on a disk.
 
 Must not know: what a value means, which ones are needed.
 
@@ -9,18 +10,21 @@ Next: store/behind.py
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol, final
 
 from checkpoint import codec
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.disk import DiskStore
-from checkpoint.store.entry import Entry, Epoch, Write
+from checkpoint.store.entry import Entry, Store, Write
 from checkpoint.store.tag import unpack
+from checkpoint.store.usage import alone
 
-__all__ = ["Inventory", "Item"]
+__all__ = ["DiskInventory", "Found", "Inventory", "Item", "directories_in", "writes_without_values"]
 
 _CHUNK = 500
 _ENTRIES, _ASIDE = ("{", "|"), ("damaged:", "damaged:|")
@@ -44,9 +48,98 @@ class Item(NamedTuple):
     size: int
 
 
+class Found(NamedTuple):
+    """An item and what was read of it."""
+
+    item: Item
+    entry: Entry
+    #: Its frame; an error where that isn't the one that was written.
+    frame: memoryview | DamagedEntryError
+
+
+class Inventory(Protocol):
+    """What a store has of each task. All raise `StoreError`."""
+
+    #: Nothing goes that was written less than so many seconds ago: a run that nobody can see may need it.
+    grace: float
+
+    def tasks(self) -> tuple[list[str], list[StoreError]]:
+        """Return the names of the tasks, and an error for each that cannot be read."""
+        ...
+
+    def path(self, task: str) -> str:
+        """Return the place of a task."""
+        ...
+
+    def items(self, task: str) -> Iterator[Item]:
+        """Yield all rows of a task that have entries, in order."""
+        ...
+
+    def aside(self, task: str) -> list[Item]:
+        """Return what was set aside as damaged."""
+        ...
+
+    def read(self, task: str, items: Iterable[Item]) -> Iterator[Found]:
+        """Yield what is read of items that have entries, in order; nothing of those that others change meanwhile."""
+        ...
+
+    def damage(self, task: str) -> list[tuple[str, str]]:
+        """Return what is wrong beside the entries of a task: where, and what."""
+        ...
+
+    def orphans(self, task: str) -> dict[str, int]:
+        """Return the names of what counts for nothing, below the task's place, and their sizes."""
+        ...
+
+    def loose(self) -> dict[str, int]:
+        """Return the names of what belongs to no task and was left behind, and their sizes."""
+        ...
+
+    def directories(self, task: str) -> dict[str, int]:
+        """Return the folders of task_directory() by path, and their sizes."""
+        ...
+
+    def without_values(self, task: str, rows: Sequence[str]) -> dict[str, tuple[Entry, codec.Frame]]:
+        """Return the entries of rows, and their frames without the values; nothing of what is gone or damaged."""
+        ...
+
+    def release(self, task: str, rows: Sequence[tuple[str, Entry]]) -> list[str]:
+        """Remove the values of rows that still are what they were; all that is known of them stays, and their digests.
+
+        Returns the rows that were released. One whose head is damaged is left alone.
+        """
+        ...
+
+    def remove(self, task: str, items: Sequence[Item]) -> None:
+        """Remove rows with all that is known of them."""
+        ...
+
+    def remove_files(self, task: str, names: Sequence[str]) -> None:
+        """Remove what `orphans` has named."""
+        ...
+
+    def remove_loose(self, names: Sequence[str]) -> None:
+        """Remove what `loose` has named."""
+        ...
+
+    def shrink(self, task: str) -> None:
+        """Give the space of removed rows back."""
+        ...
+
+    def alone(self, *, patience: float | None = None) -> AbstractContextManager[None]:
+        """Return a block in which nobody else uses the store, where that can be known.
+
+        Raises:
+            StoreError: somebody does, and for longer than `patience` seconds.
+        """
+        ...
+
+
 @final
-class Inventory:
+class DiskInventory:
     """What a store's folder has of each task."""
+
+    grace = 0.0  # who uses it can be seen
 
     def __init__(self, store: DiskStore) -> None:
         self._store = store
@@ -102,12 +195,25 @@ class Inventory:
         except OSError:
             return 0
 
-    def integrity(self, task: str) -> list[str]:
+    def read(self, task: str, items: Iterable[Item]) -> Iterator[Found]:
+        """Yield what is read of items, one after the other."""
+        for item in items:
+            assert item.entry is not None
+            try:
+                found = self._store.read(task, item.row)
+            except DamagedEntryError as damage:
+                yield Found(item, item.entry, damage)
+                continue
+            if found is not None and found[0] == item.entry:
+                yield Found(item, item.entry, found[1])
+
+    def damage(self, task: str) -> list[tuple[str, str]]:
         """Return what SQLite finds wrong with a task's database."""
         cache = self._store._existing(task)
         if cache is None:
             return []
-        return [text for (text,) in self._store._rows(cache, "PRAGMA integrity_check(10)") if text != "ok"]
+        place = os.path.join(self.path(task), "cache.db")
+        return [(place, text) for (text,) in self._store._rows(cache, "PRAGMA integrity_check(10)") if text != "ok"]
 
     # --- files ---
 
@@ -126,12 +232,31 @@ class Inventory:
         named = {item.file for item in (*self.items(task), *self.aside(task))}
         return {name: size for name, size in files.items() if name not in named}
 
+    def loose(self) -> dict[str, int]:
+        """Return nothing: every file here belongs to a task."""
+        return {}
+
     def directories(self, task: str) -> dict[str, int]:
         """Return the folders of task_directory() by path, and their sizes."""
-        found = _folders_in(os.path.join(self.path(task), "files"))
-        return {path: sum(os.lstat(file).st_size for file in _files_below(path)) for path in found}
+        return directories_in(os.path.join(self.path(task), "files"))
+
+    def without_values(self, task: str, rows: Sequence[str]) -> dict[str, tuple[Entry, codec.Frame]]:
+        """Return the entries of rows, and their frames without the values."""
+        frames: dict[str, tuple[Entry, codec.Frame]] = {}
+        for row in rows:
+            with contextlib.suppress(DamagedEntryError):
+                found = self._store.read(task, row)
+                if found is not None:
+                    frames[row] = found[0], codec.without_value(found[1])
+        return frames
 
     # --- removing ---
+
+    def alone(self, *, patience: float | None = None) -> AbstractContextManager[None]:
+        """Return a block in which nobody else uses the folder."""
+        if not os.path.isdir(self.folder):
+            return contextlib.nullcontext()
+        return alone(self.folder) if patience is None else alone(self.folder, patience=patience)
 
     def release(self, task: str, rows: Sequence[tuple[str, Entry]]) -> list[str]:
         """Remove the values of rows that still are what they were; all that is known of them stays, and their digests.
@@ -140,26 +265,12 @@ class Inventory:
         """
         released: list[str] = []
         for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            writes = [write for row, entry in chunk if (write := self._released(task, row, entry)) is not None]
-            epochs = self._store.epochs(task, [write.key for write in writes])
-            writes = [write._replace(epoch=epoch) for write, epoch in zip(writes, epochs, strict=True)]
+            writes = writes_without_values(self, self._store, task, dict(rows[start : start + _CHUNK]))
             kept = self._store.write(task, writes, is_alone=True)
             released += [write.row for write, is_kept in zip(writes, kept, strict=True) if is_kept]
         for row in released:
             shutil.rmtree(self._store.directory(task, row), ignore_errors=True)
         return released
-
-    def _released(self, task: str, row: str, entry: Entry) -> Write | None:
-        try:
-            found = self._store.read(task, row)
-            if found is None or found[0] != entry:
-                return None
-            frame = codec.without_value(found[1])
-        except DamagedEntryError:
-            return None
-        key = row.rpartition("#")[0] or row
-        return Write(key, row, Epoch(0, 0), entry._replace(size=0, has_files=False), frame)
 
     def remove(self, task: str, items: Sequence[Item]) -> None:
         """Remove rows with all that is known of them."""
@@ -177,12 +288,32 @@ class Inventory:
             for name in names:
                 cache.disk.remove(name)
 
+    def remove_loose(self, names: Sequence[str]) -> None:
+        """Remove nothing: there is nothing."""
+
     def shrink(self, task: str) -> None:
         """Give the space of removed rows back to the disk."""
         cache = self._store._existing(task)
         if cache is not None:
             with self._store._explained(self.path(task)):  # executed as a query, the first would end after one page
                 cache._con.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def writes_without_values(inventory: Inventory, store: Store, task: str, entries: Mapping[str, Entry]) -> list[Write]:
+    """Return the writes that take the values from rows; none of a row that no longer is what it was."""
+    found = inventory.without_values(task, list(entries))
+    going = [(row, entry, found[row][1]) for row, entry in entries.items() if row in found and found[row][0] == entry]
+    keys = [row.rpartition("#")[0] or row for row, _, _ in going]
+    epochs = store.epochs(task, keys)
+    return [
+        Write(key, row, epoch, entry._replace(size=0, has_files=False), frame)
+        for key, epoch, (row, entry, frame) in zip(keys, epochs, going, strict=True)
+    ]
+
+
+def directories_in(folder: str) -> dict[str, int]:
+    """Return the folders in a folder by path, and the bytes of all files below each."""
+    return {path: sum(os.lstat(file).st_size for file in _files_below(path)) for path in _folders_in(folder)}
 
 
 def _folders_in(folder: str) -> list[str]:

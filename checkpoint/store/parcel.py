@@ -76,20 +76,22 @@ class Parcel:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         writes = {
-            task: [(tuple(write[:4]), b"".join(write.frame.parts), write.frame.digest) for write in written]
+            task: [(*write[:4], (b"".join(write.frame.parts), write.frame.digest), write.yields) for write in written]
             for task, written in self._writes.items()
         }
         return pickle.dumps((writes, self._records), 5)
 
     @staticmethod
     def unpack(sealed: bytes, store: Store) -> set[tuple[str, str]]:
-        """Commit what was written; return (task name, row) of what was cleared meanwhile and is not kept."""
+        """Commit what was written; return (task name, row) of what is not kept: cleared meanwhile, or not the first."""
         writes, records = pickle.loads(sealed)
         for (task, name), text in records.items():
             store.record(task, name, text)
         dropped = set()
         for task, written in writes.items():
-            entries = [Write._make((*fields, Frame([data], digest))) for fields, data, digest in written]
+            entries = [
+                Write._make((*fields, Frame([data], digest), yields)) for *fields, (data, digest), yields in written
+            ]
             kept = store.write(task, entries)
             dropped |= {(task, write.row) for write, is_kept in zip(entries, kept, strict=True) if not is_kept}
         return dropped

@@ -5,13 +5,16 @@
     s3://bucket/prefix?endpoint_url=http://host:9000
     memory://name                      this process's memory
 
-What follows "?" goes to the file system of fsspec. It is part of the address, so nothing secret may be there.
+What follows "?" goes to the file system of fsspec, but for `lease=SECONDS`: how long other hosts wait for one that is
+computing something and gives no sign of life; with 0 they don't wait. It is part of the address, so nothing secret
+may be there.
 
 Next: store/__init__.py
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +25,7 @@ import xxhash
 from checkpoint.errors import StoreError
 from checkpoint.store.settings import Settings
 from checkpoint.store.shared.folder import FolderObjects
+from checkpoint.store.shared.lease import LONGEST_SECONDS
 from checkpoint.store.shared.memory import MemoryObjects
 from checkpoint.store.shared.objects import Objects
 from checkpoint.store.shared.remote import SECRET_WORDS, RemoteObjects
@@ -38,6 +42,7 @@ _DEFAULT = Settings()
 _opened: dict[tuple[str, Settings], SharedStore] = {}
 #: What was given with an address lasts as long as the process.
 _options: dict[str, dict[str, Any]] = {}
+_warned: set[str] = set()
 #: Addresses in memory -> what is there.
 _memories: dict[str, MemoryObjects] = {}
 
@@ -58,7 +63,13 @@ def shared_store(
     Raises:
         ValueError: the address cannot be one, or tells a secret.
     """
-    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and nobody collects here
+    if settings.max_size is not None and url not in _warned:
+        _warned.add(url)
+        logging.getLogger("checkpoint").warning(
+            "no run keeps %s to a maximum size, for hosts share it; use 'checkpoint gc --max-size'",
+            url.partition("?")[0],
+        )
+    settings = settings._replace(is_durable=True, max_size=None)  # it always is; and no run collects here
     if options is not None and options != _options.get(url):
         _options[url] = dict(options)
         for opened in [opened for opened in _opened if opened[0] == url]:
@@ -92,28 +103,44 @@ def _made(url: str, settings: Settings, options: Mapping[str, Any]) -> SharedSto
     for name in given:
         if any(word in name.lower() for word in SECRET_WORDS):
             raise ValueError(f"store {place}?{name}=... tells a secret; {_ELSEWHERE}")
-    files = os.path.join(local_folder(), "files", _short(url))
-    claims = os.path.join(local_folder(), "claims", _short(url))
+    lease_seconds = _lease_seconds(url, given.pop("lease", "0" if scheme == "memory" else _LEASE_SECONDS))
+    where = "?".join(filter(None, (place, "&".join(part for part in query.split("&") if part[:6] != "lease="))))
+    files = os.path.join(local_folder(), "files", _short(where))
+    claims = os.path.join(local_folder(), "claims", _short(where))
     tier: Tier | None = Tier(os.path.join(local_folder(), "frames"))
     objects: Objects
     if scheme == "file":
         if set(given) != {"shared"}:
-            raise ValueError(f"store {url!r} has unknown options; only ?shared may follow a folder")
+            raise ValueError(f"store {url!r} has unknown options; only ?shared and &lease=SECONDS may follow a folder")
         root = os.path.abspath(os.path.expanduser(place.partition("://")[2]))
-        url = f"file://{root}?shared"
+        url = f"file://{root}?{query}"
         objects, files = FolderObjects(root), os.path.join(root, "checkpoint")
     elif scheme == "memory":
-        objects, tier = _memories.setdefault(url, MemoryObjects()), None
+        objects, tier = _memories.setdefault(where, MemoryObjects()), None
         files += f"-{os.getpid()}"
     else:
         _check_scheme(url, scheme)
         if not host:
             raise ValueError(f"store {url!r} names no bucket; use {scheme}://bucket/prefix")
         objects = RemoteObjects(place, {**_as_options(given), **options})
-    return SharedStore(url, objects, tier, files, claims, settings, reopened)
+    return SharedStore(url, objects, tier, files, claims, settings, reopened, lease_seconds)
 
 
 _ELSEWHERE = "give credentials in the environment, or with open_store(url, storage_options={...})"
+
+
+#: How long others wait for a host that gives no sign of life.
+_LEASE_SECONDS = "30"
+
+
+def _lease_seconds(url: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not (seconds == 0 or 1 <= seconds <= LONGEST_SECONDS):
+        raise ValueError(f"store {url!r} has lease={text}; give 1 to {LONGEST_SECONDS:g} seconds, or 0 for no leases")
+    return seconds
 
 
 def _check_scheme(url: str, scheme: str) -> None:

@@ -19,7 +19,7 @@ from typing import final
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import advice_on
 from checkpoint.store.folders import make_folder, sync_folder
-from checkpoint.store.shared.objects import Parts
+from checkpoint.store.shared.objects import Parts, Size
 
 __all__ = ["FolderObjects"]
 
@@ -64,6 +64,15 @@ class FolderObjects:
                 return list(entries)
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def sizes(self, prefix: str) -> list[Size]:
+        """Return the same with their sizes: a `stat` each."""
+        found: list[Size] = []
+        for name in self.names(prefix):
+            with self._explained(), contextlib.suppress(FileNotFoundError):
+                status = os.stat(self._path(name))
+                found.append(Size(name, status.st_size, status.st_mtime))
+        return found
 
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below a prefix."""

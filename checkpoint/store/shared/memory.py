@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import final
 
-from checkpoint.store.shared.objects import Parts
+from checkpoint.store.shared.objects import Parts, Size
 
 __all__ = ["MemoryObjects"]
 
@@ -29,6 +29,11 @@ class MemoryObjects:
         """Return the names that begin with a prefix."""
         with self._lock:
             return [name for name in self._objects if name.startswith(prefix)]
+
+    def sizes(self, prefix: str) -> list[Size]:
+        """Return the same with their sizes. What is here is as old as can be: nobody else writes."""
+        with self._lock:
+            return [Size(name, len(data), 0.0) for name, data in self._objects.items() if name.startswith(prefix)]
 
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below a prefix."""

@@ -21,13 +21,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self, final
 from urllib.parse import quote, unquote
 
 import xxhash
 
-from checkpoint.store.entry import Entry, Epoch
+from checkpoint.store.entry import Entry, Epoch, Write
 from checkpoint.store.signature import Signer
 from checkpoint.store.tag import pack, unpack
 
@@ -106,6 +106,22 @@ class EntryName(NamedTuple):
                 return cls(key_digest, edition, at, int(number), entry, key_text, _from_base64(seal))
         return None
 
+    @classmethod
+    def following(cls, write: Write, others: Sequence[EntryName]) -> Self:
+        """Return the name of an entry that counts more than others of its key."""
+        edition = write.row[len(write.key) :]
+        numbers = [other.number for other in others if (other.edition, other.epoch) == (edition, write.epoch)]
+        number = max(numbers, default=0) + 1
+        return cls(digest_of(write.key), edition, write.epoch, number, write.entry, write.key)
+
+    def is_replaced_by(self, new: EntryName) -> bool:
+        """Tell whether another entry of the same key makes this one useless."""
+        if self.epoch != new.epoch:
+            return self.epoch < new.epoch
+        if self.edition == new.edition:
+            return True
+        return self.entry.fingerprint == new.entry.fingerprint and self.entry.generation != new.entry.generation
+
     def precedence(self) -> tuple[Epoch, int, float, str]:
         """Return what tells which of a row's objects counts: the highest. Of two that knew nothing of each other
         that is the earlier one, which others may have read by now."""
@@ -158,6 +174,10 @@ class Clears:
             if what in (_TASK, key_digest) and (what not in newest or _epoch_in(newest[what]) < _epoch_in(name)):
                 newest[what] = name
         return list(newest.values())
+
+    def obsolete(self) -> list[str]:
+        """Return the names of clears that a later one stands for."""
+        return [name for name in self.names if _epoch_in(name) < self.epoch(name.partition("!")[0])]
 
     def current(self, names: Iterable[str]) -> dict[tuple[str, str], tuple[EntryName, str]]:
         """Return the entries that count, of those with the given names: (digest of the key, edition) -> it, its name.

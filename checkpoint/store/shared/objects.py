@@ -10,13 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-__all__ = ["Objects", "Parts", "both", "each"]
+__all__ = ["Objects", "Parts", "Size", "both", "each"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 Parts = Sequence[bytes | bytearray | memoryview]
+
+
+class Size(NamedTuple):
+    """How large an object is."""
+
+    name: str
+    size: int
+    #: When it was written, in seconds since 1970, by the clock of the place.
+    written_at: float
 
 
 class Objects(Protocol):
@@ -29,6 +38,10 @@ class Objects(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Return the names that begin with a prefix, in any order."""
+        ...
+
+    def sizes(self, prefix: str) -> list[Size]:
+        """Return the same with the size of each, and when it was written."""
         ...
 
     def folders(self, prefix: str) -> list[str]:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, final
 
 from checkpoint.errors import StoreError
-from checkpoint.store.shared.objects import Parts, each
+from checkpoint.store.shared.objects import Parts, Size, each
 
 __all__ = ["SECRET_WORDS", "RemoteObjects"]
 
@@ -82,13 +84,20 @@ class RemoteObjects:
 
     def names(self, prefix: str) -> list[str]:
         """Return the names that begin with a prefix. One request for a thousand of them."""
+        return list(self._found(prefix))
+
+    def sizes(self, prefix: str) -> list[Size]:
+        """Return the same with their sizes, at the same cost. Where the server doesn't tell times, they are new."""
+        return [Size(name, int(told["size"] or 0), _written_at(told)) for name, told in self._found(prefix).items()]
+
+    def _found(self, prefix: str) -> dict[str, Any]:
         with self._explained():
             try:
-                found = self._files.find(self._root, prefix=prefix)
+                found = self._files.find(self._root, prefix=prefix, detail=True)
             except FileNotFoundError:
-                return []
-            names = [str(path).removeprefix(f"{self._root}/") for path in found]
-            return [name for name in names if name.startswith(prefix)]
+                return {}
+            named = {str(path).removeprefix(f"{self._root}/"): told for path, told in found.items()}
+            return {name: told for name, told in named.items() if name.startswith(prefix)}
 
     def folders(self, prefix: str) -> list[str]:
         """Return the names of the folders directly below a prefix."""
@@ -200,6 +209,17 @@ class RemoteObjects:
         for value in sorted({value for value in hidden if len(value) > 3}, key=len, reverse=True):
             text = text.replace(value, "***")
         return text
+
+
+def _written_at(told: Mapping[str, Any]) -> float:
+    """Return when an object was written; each file system of fsspec has its own word for that."""
+    for name in ("LastModified", "mtime", "last_modified", "updated", "created"):
+        found = told.get(name)
+        if isinstance(found, datetime):
+            return found.timestamp()
+        if isinstance(found, (int, float)):
+            return float(found)
+    return math.inf
 
 
 _NO_CONDITIONS = "use a server with conditional writes (If-None-Match), or a shared folder: file:///folder?shared"

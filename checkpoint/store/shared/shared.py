@@ -21,22 +21,24 @@ from typing import final
 
 import xxhash
 
+from checkpoint import codec
 from checkpoint.codec import Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.disk import folder_name
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.settings import Settings
+from checkpoint.store.shared.claims import LeasedClaims
 from checkpoint.store.shared.names import SIGNATURE_BYTES, Clears, EntryName, digest_of
 from checkpoint.store.shared.objects import Objects, both, each
+from checkpoint.store.shared.owner import Owner
+from checkpoint.store.shared.place import Places
 from checkpoint.store.shared.texts import Texts
 from checkpoint.store.shared.tier import Tier
 from checkpoint.store.signature import KEY_VARIABLE
 
 __all__ = ["SharedStore"]
 
-_CHECKED = "checkpoint/.checked"
-_LAYOUT = b"1"
 #: Up to so many keys are looked up one by one, 16 at once; with more, listing all of a task may be less.
 _FEW_KEYS = 64
 _LISTED_AT_ONCE = 1000
@@ -56,6 +58,7 @@ class SharedStore:
         tier: where copies of frames are kept on this host; None for nowhere.
         files: folder that has a folder for each task, with what belongs to rows (`directory`).
         claims: file of this host by which its processes tell each other what they compute.
+        lease_seconds: how long other hosts wait for this process without a sign of life; 0 for not at all.
         settings: what it may hold, and who signs.
         reopen: importable function that returns the store in another process; it takes the address, the number of the
             process that sends it, whether pickles are allowed, and whether entries are signed.
@@ -70,6 +73,7 @@ class SharedStore:
         claims: str,
         settings: Settings,
         reopen: Callable[[str, int, bool, bool], SharedStore],
+        lease_seconds: float = 0,
     ) -> None:
         self.url, self.settings = url, settings
         self._objects = objects
@@ -77,11 +81,13 @@ class SharedStore:
         self._files = files
         self._claims = claims
         self._reopen = reopen
-        self._settled: set[str] = set()
+        self._places = Places(url, objects)
         self._texts: dict[str, Texts] = {}
         self._hints: dict[tuple[str, str], str] = {}
-        if tier is not None and hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=tier.forget)
+        self._owner = Owner(objects, lease_seconds) if lease_seconds else None
+        for part in (tier, self._owner) if hasattr(os, "register_at_fork") else ():
+            if part is not None:
+                os.register_at_fork(after_in_child=part.forget)
 
     def __repr__(self) -> str:
         return f"SharedStore({self.url!r})"
@@ -93,27 +99,7 @@ class SharedStore:
     # --- places ---
 
     def _at(self, task: str) -> str:
-        return f"checkpoint/{folder_name(task)}/"
-
-    def _settle(self, task: str) -> None:
-        """Give a task its place; before the first one, see that the place of the store can keep its promises."""
-        if task in self._settled:
-            return
-        if not self._settled:
-            layout = self._objects.get(_CHECKED)
-            if layout is None:
-                self._objects.check()
-                self._objects.put(_CHECKED, [_LAYOUT])
-            elif layout != _LAYOUT:
-                raise StoreError(
-                    self.url, f"it has layout {layout!r}, not {_LAYOUT!r}", "use the version that wrote it"
-                )
-        name = f"{self._at(task)}name"
-        encoded = task.encode("utf-8", "surrogatepass")
-        if not self._objects.create(name, encoded) and (found := self._objects.get(name)) not in (encoded, None):
-            owner = found.decode("utf-8", "replace") if found is not None else ""
-            raise StoreError(self.url, f"{name} belongs to {owner}", f"give {task} another name with name=")
-        self._settled.add(task)
+        return self._places.at(task)
 
     def _texts_of(self, task: str) -> Texts:
         return self._texts.setdefault(task, Texts(self._objects, self._at(task)))
@@ -190,7 +176,7 @@ class SharedStore:
     def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key. One request for a thousand clears."""
         if creates:
-            self._settle(task)
+            self._places.settle(task)
         if not keys:
             return []
         clears, _ = self._look(task, [])
@@ -235,17 +221,19 @@ class SharedStore:
         place = f"{self._at(task)}m/{text}"
         found = self._tier.get(f"{self.url}/{place}") if self._tier is not None else None
         if found is None:
-            data = self._objects.get(place, 0, name.entry.size + SIGNATURE_BYTES)
+            end = None if name.entry.is_collected else name.entry.size + SIGNATURE_BYTES
+            data = self._objects.get(place, 0, end)
             if data is None:
                 return None
             found = memoryview(data), False
             if self._tier is not None and len(data) >= name.entry.size:
                 self._tier.put(f"{self.url}/{place}", Frame([data], b""))
         whole, is_mapped = found
-        frame = whole[: name.entry.size]
+        size = codec.value_start(whole) if name.entry.is_collected else name.entry.size
+        frame = whole[:size]
         if self.settings.signer is None:
             return frame, is_mapped
-        frame, signature = memoryview(bytes(frame)), bytes(whole[name.entry.size : name.entry.size + SIGNATURE_BYTES])
+        frame, signature = memoryview(bytes(frame)), bytes(whole[size : size + SIGNATURE_BYTES])
         if not self.settings.signer.is_of_bytes(signature, "shared frame", [name.seal, frame]):
             raise DamagedEntryError("its bytes do not match their signature")
         return frame, False
@@ -253,14 +241,17 @@ class SharedStore:
     # --- writing ---
 
     def write(self, task: str, writes: Sequence[Write]) -> list[bool]:
-        """Commit entries, each of them in one step; False for each that was cleared since its epoch was read.
+        """Commit entries, each of them in one step.
+
+        Returns:
+            False for each that was cleared since its epoch was read, or that left another result in its place.
 
         Notes:
             Two round trips, one more where older entries go.
         """
         if not writes:
             return []
-        self._settle(task)
+        self._places.settle(task)
         clears, names = self._look(task, [write.key for write in writes])
         by_digest: dict[str, list[tuple[EntryName, str]]] = {}
         for text in names:
@@ -269,12 +260,15 @@ class SharedStore:
         kept, puts, dead = [], [], []
         for write in writes:
             digest = digest_of(write.key)
+            others = by_digest.setdefault(digest, [])
             kept.append(write.epoch == clears.epoch(digest))
-            if kept[-1]:
-                others = by_digest.setdefault(digest, [])
-                name = _named(write, digest, others)
+            first = self._first(task, write, others) if kept[-1] else None
+            if first is not None:
+                kept[-1] = first.digest == write.entry.digest
+            elif kept[-1]:
+                name = EntryName.following(write, [other for other, _ in others])
                 text = name.text(task, self.settings.signer, self._objects.name_limit)
-                gone = [other for other in others if _is_replaced(*other, by=name)]
+                gone = [other for other in others if other[0].is_replaced_by(name)]
                 dead += gone
                 by_digest[digest] = [*(other for other in others if other not in gone), (name, text)]
                 puts.append((write, text))
@@ -287,6 +281,16 @@ class SharedStore:
             if (row := keys[name.key_digest] + name.edition) not in written:
                 shutil.rmtree(self.directory(task, row), ignore_errors=True)
         return kept
+
+    def _first(self, task: str, write: Write, others: Sequence[tuple[EntryName, str]]) -> Entry | None:
+        """Return the result that an entry leaves in its place, if there is one."""
+        edition = write.row[len(write.key) :]
+        there = [name for name, _ in others if (name.edition, name.epoch) == (edition, write.epoch)]
+        first = max(there, key=EntryName.precedence, default=None)
+        if first is None or not write.gives_way_to(first.entry):
+            return None
+        signer = self.settings.signer
+        return first.entry if signer is None or first.is_sealed(task, signer) else None
 
     def _put(self, task: str, write: Write, text: str) -> None:
         place = f"{self._at(task)}m/{text}"
@@ -302,8 +306,8 @@ class SharedStore:
     def clear(self, task: str, key: str | None = None, *, creates: bool = False) -> None:
         """Raise the epoch of a key, or of the whole task, and remove what is there."""
         if creates:
-            self._settle(task)
-        elif task not in self._settled and self._objects.get(f"{self._at(task)}name") is None:
+            self._places.settle(task)
+        elif not self._places.is_settled(task):
             return
         at = self._at(task)
         digest = None if key is None else digest_of(key)
@@ -351,7 +355,7 @@ class SharedStore:
 
     def record(self, task: str, name: str, text: str) -> None:
         """Keep a text beside the entries of a task."""
-        self._settle(task)
+        self._places.settle(task)
         self._texts_of(task).record(name, text)
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
@@ -365,9 +369,7 @@ class SharedStore:
 
     def tasks(self) -> list[str]:
         """Return the names of the tasks that have a place here, sorted."""
-        folders = self._objects.folders("checkpoint/")
-        names = each(self._objects, self._objects.get, [f"checkpoint/{folder}/name" for folder in folders])
-        return sorted(name.decode("utf-8", "surrogatepass") for name in names if name is not None)
+        return self._places.tasks()
 
     def directory(self, task: str, row: str) -> Path:
         """Return the folder that belongs to a row: in a shared folder for all hosts, else on this host alone."""
@@ -375,17 +377,18 @@ class SharedStore:
         return Path(self._files, folder_name(task), "files", digest)
 
     def claims(self) -> Claims:
-        """Return a new holder of claims: the processes of this host share them, other hosts have their own."""
+        """Return a new holder of claims, which hold between hosts unless that was switched off."""
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(self._claims), mode=0o700, exist_ok=True)
-        return open_claims(self._claims)
+        local = open_claims(self._claims)
+        return local if self._owner is None else LeasedClaims(local, self._owner)
 
     def changes(self) -> int:
         """Return a number that is another one after this host has committed results that had been claimed."""
         return changes_at(self._claims)
 
     def using(self, *, creates: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Return a block without meaning here: nothing is ever collected from a shared store."""
+        """Return a block without meaning here: who collects from a shared store can't know who uses it."""
         return contextlib.nullcontext()
 
     def close(self) -> None:
@@ -399,18 +402,3 @@ def _divided(row: str) -> tuple[str, str]:
     """Return the key and the edition of a row; a key ends with "}"."""
     end = row.rfind("}") + 1
     return row[:end], row[end:]
-
-
-def _named(write: Write, digest: str, others: Sequence[tuple[EntryName, str]]) -> EntryName:
-    edition = write.row[len(write.key) :]
-    numbers = [other.number for other, _ in others if (other.edition, other.epoch) == (edition, write.epoch)]
-    return EntryName(digest, edition, write.epoch, max(numbers, default=0) + 1, write.entry, write.key)
-
-
-def _is_replaced(other: EntryName, text: str, *, by: EntryName) -> bool:
-    """Tell whether a write makes another object of the same key useless."""
-    if other.epoch != by.epoch:
-        return other.epoch < by.epoch
-    if other.edition == by.edition:
-        return True
-    return other.entry.fingerprint == by.entry.fingerprint and other.entry.generation != by.entry.generation

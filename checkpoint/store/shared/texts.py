@@ -15,6 +15,7 @@ from typing import final
 
 import xxhash
 
+from checkpoint import codec
 from checkpoint.store.entry import Record
 from checkpoint.store.shared.names import SIGNATURE_BYTES, EntryName, digest_of, quoted
 from checkpoint.store.shared.objects import Objects, each
@@ -79,8 +80,12 @@ class Texts:
 
     def _read_key(self, entry: tuple[EntryName, str]) -> tuple[str, str | None]:
         name, text = entry
-        start = name.entry.size + (SIGNATURE_BYTES if name.seal else 0)
-        data = self._objects.get(f"{self._prefix}{text}", start)
+        signature = SIGNATURE_BYTES if name.seal else 0
+        if name.entry.is_collected:
+            whole = self._objects.get(f"{self._prefix}{text}")
+            data = whole[codec.value_start(whole) + signature :] if whole else None
+        else:
+            data = self._objects.get(f"{self._prefix}{text}", name.entry.size + signature)
         return name.key_digest, data.decode("utf-8", "surrogatepass") if data else None
 
     def _pack(self, keys: Iterable[str], instead_of: Iterable[str]) -> None:

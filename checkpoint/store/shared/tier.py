@@ -4,7 +4,7 @@ It is asked by the name of an entry's object, which stands for the same bytes fo
 store has said that the entry counts; so nothing that comes from here is stale. Each frame is compared with its digest
 when it is read. Losing it costs time alone: whatever goes wrong here is logged once and done without.
 
-Next: store/shared/shared.py
+Next: store/shared/place.py
 """
 
 from __future__ import annotations
