@@ -22,6 +22,7 @@ from checkpoint.graph import Instance, Runner, TaskInfo
 from checkpoint.inputs import ENCODED, MOST_MADE, SMALL_BYTES, Inputs, Made
 from checkpoint.inside import Place, inside
 from checkpoint.job import Failure, Job, Kind, Report
+from checkpoint.keys import are_immutable
 from checkpoint.origin import origin, record_origin
 from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind
@@ -59,6 +60,8 @@ class Batch:
         for oldest in list(itertools.islice(made, max(0, len(made) - MOST_MADE))):
             del made[oldest]
         self._recorded: set[TaskInfo] = set()
+        #: Those of the code at the beginning of the batch; made when first needed.
+        self._fingerprints: dict[TaskInfo, bytes] = {}
         self._is_local = is_local
         self._place = f"process {os.getpid()}"
         self._epochs = self._read_epochs()
@@ -67,6 +70,12 @@ class Batch:
         self._looked: _Looked | None = None
         #: Jobs that were begun, or not, and gave nothing that later ones could take.
         self._absent: set[Instance] = set()
+
+    def _fingerprint(self, task: TaskInfo) -> bytes:
+        found = self._fingerprints.get(task)
+        if found is None:
+            found = self._fingerprints[task] = task.fingerprint
+        return found
 
     def _read_epochs(self) -> list[Epoch]:
         by_task: dict[TaskInfo, list[int]] = {}
@@ -83,7 +92,7 @@ class Batch:
         """Claim a job; False, and a report, if another run computes it or has done so."""
         job = self.jobs[position]
         instance, task = job.instance, job.instance.task
-        edition = edition_of(task.fingerprint, basis)
+        edition = edition_of(self._fingerprint(task), basis)
         row = self._rows[position] = row_of(instance.key, edition)
         if job.is_claimed:
             if not self.store.claim(task.name, row, job.seconds):
@@ -110,7 +119,7 @@ class Batch:
             keys = [other.instance.key for other in self.jobs[position:end] if other.instance.task is task]
             looked = self._looked = _Looked(task, end, changes, self.store.look(task.name, keys))
         for entry in looked.entries.get(job.instance.key, ()):
-            if (entry.basis, entry.fingerprint) == (basis, task.fingerprint) and not entry.is_collected:
+            if (entry.basis, entry.fingerprint) == (basis, self._fingerprint(task)) and not entry.is_collected:
                 is_changed = entry.has_files and changed_files(self.store, task.name, self._rows[position])
                 return None if is_changed else entry
         return None
@@ -140,7 +149,7 @@ class Batch:
         task = job.instance.task
         inputs.basis = basis_of(inputs.versions_above(runner))
         if job.basis is not None and inputs.basis != job.basis:
-            self._rows[position] = row_of(job.instance.key, edition_of(task.fingerprint, inputs.basis))
+            self._rows[position] = row_of(job.instance.key, edition_of(self._fingerprint(task), inputs.basis))
         if job.basis is None and not self.begin(position, inputs.basis):
             return None
         inside.set(Place(self.store, task.name, self._rows[position]))
@@ -153,14 +162,15 @@ class Batch:
         task, epoch = instance.task, self._epochs[position]
         self._upstream[position] = runner.upstream()
         generation, row = generation_of(epoch, inputs.versions_above(runner)), self._rows[position]
-        for file in files_in(instance.values):
-            file.check()
+        if not are_immutable(instance.values or ()):
+            for file in files_in(instance.values):
+                file.check()
         frame, has_files = encoded(self.store, instance, row, value, inputs.upstream)
         entry = Entry(
             generation,
             frame.digest,
             inputs.basis,
-            task.fingerprint,
+            self._fingerprint(task),
             origin(),
             seconds,
             time.time(),

@@ -11,13 +11,14 @@ Next: engine.py
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple, final
 
@@ -44,6 +45,8 @@ logger.addHandler(logging.NullHandler())
 _TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
+#: So many instances are a large graph.
+_LARGE_COUNT = 1000
 
 
 class _Batch(NamedTuple):
@@ -55,11 +58,34 @@ class _Batch(NamedTuple):
     is_alone: bool
 
 
+@contextlib.contextmanager
+def _set_apart(count: int) -> Iterator[None]:
+    """Keep the garbage collector from walking a large graph again and again, which stays as long as the run anyway."""
+    if count < _LARGE_COUNT or gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 @final
 class Computing:
     """The workers of one run, and what they are at."""
 
-    def __init__(self, surveyed: Survey, store: Store, options: Options, telling: Telling) -> None:
+    def __init__(
+        self, surveyed: Survey, store: Store, options: Options, telling: Telling, beat: Callable[[], None]
+    ) -> None:
+        """Prepare; starts nothing.
+
+        Args:
+            surveyed, store, options: of the run.
+            telling: counts what happens.
+            beat: called now and then while something is computed, in this thread.
+        """
+        self._beat = beat
         self._surveyed, self._graph, self._plan = surveyed, surveyed.graph, surveyed.plan
         self._store, self._options, self._telling = store, options, telling
         self._completions: queue.SimpleQueue[tuple[int, Future[Any]] | None] = queue.SimpleQueue()
@@ -88,9 +114,11 @@ class Computing:
             if pool not in options.pools:
                 self._plan.resize(f"pool {pool}", size)
         self.worker_count = max(self.worker_count, self._workers.count)
+        self._verdicts.is_in_this_thread = self._workers.is_in_this_thread
+        self._beat()
         is_killed = True
         try:
-            with self._gentle_interrupts():
+            with self._gentle_interrupts(), _set_apart(len(nodes)):
                 try:
                     self._drive()
                 except BaseException as error:
@@ -107,6 +135,35 @@ class Computing:
         for node, state in enumerate(self._plan.states):
             if state is State.WAITING and not self._verdicts.is_stopping:
                 self._verdicts.skip([node])
+
+    # --- for who looks on ---
+
+    @property
+    def keeps_its_thread(self) -> bool:
+        """Whether runners are computed in the thread of the run, so that nothing is told while one goes on."""
+        return self._workers is not None and self._workers.is_in_this_thread
+
+    def running(self) -> list[tuple[int, float, str]]:
+        """Return node, when it was submitted by the monotonic clock, and place of what is being computed.
+
+        Of a batch in an executor that tells nothing it is the first one, and the place is "". From any thread.
+        """
+        begun = self._workers.begun() if self._workers is not None else None
+        batches = dict(self._batches)
+        if begun is None:
+            place = f"process {os.getpid()}" if self.keeps_its_thread else ""
+            return [(batch.nodes[0], batch.submitted, place) for batch in batches.values()]
+        return [
+            (batches[number].nodes[position], batches[number].submitted, place)
+            for (number, position), place in begun.items()
+            if number in batches
+        ]
+
+    def held(self) -> dict[str, int]:
+        """Return limit -> how many are ready and wait for it alone."""
+        return self._plan.held()
+
+    # --- the way of a run ---
 
     @contextlib.contextmanager
     def _gentle_interrupts(self) -> Iterator[None]:
@@ -275,19 +332,22 @@ class Computing:
         assert self._workers is not None
         while True:
             self._tick()
-            left, most = self._parking.seconds_left(), 0.25 if self._telling.observers else None
+            left, most = self._parking.seconds_left(), 0.25 if self._telling.observers else 1.0
             if left is None:
                 with contextlib.suppress(queue.Empty):
                     return self._completions.get(timeout=most)
             else:
                 with contextlib.nullcontext() if self._batches else self._workers.waiting():
-                    return self._completions.get(timeout=left if most is None else min(left, most))
+                    return self._completions.get(timeout=min(left, most))
 
     def _tick(self) -> None:
         now = self._telling.seconds()
-        if not self._telling.observers or now - self._ticked < _TICK_SECONDS:
+        if now - self._ticked < _TICK_SECONDS:
             return
         self._ticked = now
+        self._beat()
+        if not self._telling.observers:
+            return
         assert self._workers is not None
         places = {
             self._batches[number].nodes[position]: place

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from checkpoint import notices
@@ -54,6 +54,10 @@ class Run:
         self._graph, self._plan, self._revisions = self.surveyed.graph, self.surveyed.plan, self.surveyed.revisions
         self._telling = Telling(self._graph.instances, options.observers, began_at=self.began_at, began=began)
         self._computing: Computing | None = None
+        #: What was asked for and is computed whatever the store has.
+        self.forced = frozenset(self._graph.roots if options.is_forced else ())
+        #: Called now and then while something is computed, in the thread of the run; does not raise.
+        self.pulse: Callable[[], None] | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -64,6 +68,11 @@ class Run:
     def worker_count(self) -> int:
         """How many workers it has had; 0 if nothing was to be computed."""
         return self._computing.worker_count if self._computing is not None else 0
+
+    @property
+    def computing(self) -> Computing | None:
+        """Its workers, and what they are at; None if nothing was to be computed."""
+        return self._computing
 
     # --- the whole ---
 
@@ -96,9 +105,13 @@ class Run:
         if self._computing is None:
             from checkpoint.computing import Computing
 
-            self._computing = Computing(self.surveyed, self.store, self._options, self._telling)
+            self._computing = Computing(self.surveyed, self.store, self._options, self._telling, self._beat)
         with self.store.using(creates=True):
             self._computing.compute(nodes)
+
+    def _beat(self) -> None:
+        if self.pulse is not None:
+            self.pulse()
 
     def _begun(self) -> RunBegun:
         from checkpoint.durations import Durations

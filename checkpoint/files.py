@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
 import xxhash
 
 from checkpoint import keys
-from checkpoint.errors import FileChangedError
+from checkpoint.errors import FileChangedError, StoreError
 from checkpoint.store import current_store
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def _digest_of(path: Path, stamp: _Stamp) -> str:
     if is_worth_keeping:
         _digests[known] = digest
     if store is not None and found is None:
-        store.record(_RECORDS, name, digest)
+        with contextlib.suppress(StoreError):  # then it is made again the next time
+            store.record(_RECORDS, name, digest)
     return digest
 
 

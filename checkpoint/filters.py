@@ -6,7 +6,7 @@ compared by what they are: numbers with numbers, text with text; what can't be c
 
 Must not know: stores, terminals.
 
-Next: arguments.py
+Next: removal.py
 """
 
 from __future__ import annotations

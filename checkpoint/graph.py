@@ -73,6 +73,11 @@ class Instance:
     is_forced: bool = False
 
     @property
+    def is_leaf(self) -> bool:
+        """Whether it is known, without evaluating anything, that it requires nothing and is served as usual."""
+        return False
+
+    @property
     def task(self) -> TaskInfo:
         """The task."""
         raise NotImplementedError

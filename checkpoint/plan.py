@@ -125,6 +125,9 @@ class Plan:
         pending = [node]
         while pending:
             needed = pending.pop()
+            if not self._graph.upstream[needed]:
+                self._make_ready(needed)
+                continue
             served = [(above, self.served[above]) for above in self._graph.upstream[needed]]
             collected = [above for above, entry in served if entry is not None and entry.is_collected]
             if not collected:
@@ -257,6 +260,8 @@ class Plan:
 
     def editions_above(self, node: int) -> dict[bytes, str]:
         """Return the editions of what a node reads: its upstream, and that of those which are not stored."""
+        if not self._graph.upstream[node]:
+            return {}
         found: dict[bytes, str] = {}
         seen = set(self._graph.upstream[node])
         pending = list(seen)
@@ -295,7 +300,7 @@ class Plan:
 
     def basis(self, node: int) -> bytes:
         """Return the hash of the versions that a node is computed from, whose upstream is settled."""
-        return basis_of(self._upstream_versions(node))
+        return basis_of(self._upstream_versions(node)) if self._graph.upstream[node] else _NO_BASIS
 
     def park(self, node: int) -> None:
         """Put a running node aside."""

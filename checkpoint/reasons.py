@@ -131,7 +131,8 @@ class Explainer:
     def _calls(self, nodes: Iterable[int]) -> tuple[str, ...]:
         return tuple(repr(self._found.graph.instances[node]) for node in nodes)
 
-    def _reason_of_none(self, node: int) -> Reason:
+    def cue_of_none(self, node: int) -> Cue:
+        """Return why a node has no entry. Cost: two queries for the first node of a task."""
         instance = self._found.graph.instances[node]
         name, key = instance.task.name, instance.key
         if name not in self._damaged:
@@ -139,10 +140,13 @@ class Explainer:
             wanted = [other.key for other in self._found.graph.instances if other.task.name == name]
             self._epochs[name] = dict(zip(wanted, self._store.epochs(name, wanted), strict=True))
         if key in self._damaged[name]:
-            return Reason(repr(instance), Cue.DAMAGED)
-        if any(self._epochs[name][key]):
-            return Reason(repr(instance), Cue.CLEARED, at=self._store.cleared_at(name, key))
-        return Reason(repr(instance), Cue.MISSING)
+            return Cue.DAMAGED
+        return Cue.CLEARED if any(self._epochs[name][key]) else Cue.MISSING
+
+    def _reason_of_none(self, node: int) -> Reason:
+        instance, cue = self._found.graph.instances[node], self.cue_of_none(node)
+        at = self._store.cleared_at(instance.task.name, instance.key) if cue is Cue.CLEARED else None
+        return Reason(repr(instance), cue, at=at)
 
     def _reason_of_stale(self, node: int, entry: Entry) -> Reason:
         graph, plan = self._found.graph, self._found.plan

@@ -12,9 +12,11 @@ Next: plan.py
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import final
 
+from checkpoint.errors import StoreError
 from checkpoint.fingerprint import Change, Code
 from checkpoint.fingerprint.source import dedented, parse
 from checkpoint.graph import TaskInfo
@@ -153,7 +155,14 @@ class Revisions:
         return set(lacking[-1:]) if having <= {self._present} else set()
 
     def keep_findings(self) -> None:
-        """Keep which codes count as the present one by what it declares or only watches: later edits still count."""
+        """Keep which codes count as the present one by what it declares or only watches: later edits still count.
+
+        A store that can't be written does without: the next run finds the same.
+        """
+        with contextlib.suppress(StoreError):
+            self._keep_findings()
+
+    def _keep_findings(self) -> None:
         for fingerprint in self._unchanged:
             if self._present not in self._watchers_of(fingerprint):
                 record_code(self._store, self._task)

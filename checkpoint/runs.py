@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from checkpoint import notices
 from checkpoint.choice import Options, check_executor
 from checkpoint.engine import Run
-from checkpoint.errors import name_of
+from checkpoint.errors import DamagedEntryError, name_of
 from checkpoint.fingerprint import look_again
 from checkpoint.graph import Instance, Item, instances_in, with_values
 from checkpoint.inside import is_inside_runner
+from checkpoint.leaf import load_leaf
 from checkpoint.outcome import Outcome, is_watched
 from checkpoint.policy import POLICIES, Policy, current_policy, policy_in_force
-from checkpoint.store import Store, current_store, open_store, store_at
+from checkpoint.store import Entry, Store, current_store, open_store, store_at
+from checkpoint.values import check_codec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunOptions", "perform", "roots_of", "run_values", "surroundings"]
 
+#: `logging.INFO`: what a run did is logged.
+_INFO = 20
 #: Unless a bar is asked for, a run that takes less shows none.
 _BAR_DELAY_SECONDS = 0.3
 #: A shorter run leaves no record unless a report or a trace is asked for, nor does one of more instances.
@@ -61,10 +67,33 @@ _KNOWN = frozenset(RunOptions.__annotations__)
 
 def run_values(instances: Any, options: Mapping[str, Any]) -> Any:
     """Return the values of instances in their shape; see `checkpoint.run`."""
+    if isinstance(instances, Instance) and (found := _kept(instances, options)) is not None:
+        return found[1]
     _, values, error = perform(instances, options)
     if error is not None:
         raise error
     return values
+
+
+def _kept(instance: Instance, options: Mapping[str, Any]) -> tuple[Entry, Any, bytes] | None:
+    """Return the entry and the value of a leaf, where a run would only look these up and nobody is told of it."""
+    is_plain = not options or (options.keys() == {"progress"} and options["progress"] is False)
+    if not instance.is_leaf or not is_plain or is_inside_runner():
+        return None
+    if (logging := sys.modules.get("logging")) is not None and logging.getLogger("checkpoint").isEnabledFor(_INFO):
+        return None
+    store = current_store()
+    current_policy()  # what the environment says is checked by every run
+    look_again()
+    check_codec(store, instance.task)
+    try:
+        found = load_leaf(store, instance)
+    except DamagedEntryError as damage:
+        notices.warn_of_damage(instance, damage.reason)
+        return None
+    if found is not None:
+        notices.warn_of_unseen_code(instance.task)
+    return found
 
 
 def perform(instances: Any, options: Mapping[str, Any]) -> tuple[Outcome, Any, BaseException | None]:
@@ -93,16 +122,26 @@ def _execute(run: Run, options: Mapping[str, Any]) -> None:
     """Execute a run; however it ends, a long one leaves a record, and page and trace are written if asked for."""
     report, trace = _path(options, "report"), _path(options, "trace")
     raised: BaseException | None = None
-    try:
-        run.execute()
-    except BaseException as error:
-        raised = error
-        raise
-    finally:
-        if report is not None or trace is not None or _is_worth_recording(run):
-            from checkpoint.observe.leaving import leave
+    with _shown(run):
+        try:
+            run.execute()
+        except BaseException as error:
+            raised = error
+            raise
+        finally:
+            if report is not None or trace is not None or _is_worth_recording(run):
+                from checkpoint.observe.leaving import leave
 
-            leave(run, raised, report, trace)
+                leave(run, raised, report, trace)
+
+
+def _shown(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Return a block in which others see how a run stands; nothing of one that computes nothing, or is an inner one."""
+    if is_inside_runner() or not run.surveyed.plan.ready_count:
+        return contextlib.nullcontext()
+    from checkpoint.observe.pulse import told_live
+
+    return told_live(run)
 
 
 def _path(options: Mapping[str, Any], option: str) -> Path | None:

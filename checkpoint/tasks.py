@@ -123,6 +123,11 @@ class TaskInstance(Instance, Generic[R_co]):
         """The arguments by parameter name, defaults filled in; a copy."""
         return self.task._arguments_of(self)
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether its body was evaluated, and requires nothing."""
+        return self._evaluated is not None and not self._evaluated.requirements
+
     def evaluate(self) -> Runner:
         """Evaluate the body; used by the engine."""
         runner, self._evaluated = self._evaluated, None
@@ -177,13 +182,15 @@ class TaskInstance(Instance, Generic[R_co]):
         Raises:
             NotCachedError: (a KeyError) there is none, or it is damaged.
         """
+        from checkpoint.leaf import load_leaf
         from checkpoint.store import current_store
         from checkpoint.values import load
 
         store = current_store()
-        row = self._newest_row()
         try:
-            found = load(store, self.task, row) if row is not None else None
+            found = load_leaf(store, self)
+            if found is None and (row := self._newest_row()) is not None:
+                found = load(store, self.task, row)
         except DamagedEntryError as damage:
             found = None
             text = f"the stored result of {self!r} is damaged ({damage.reason}); it was set aside"

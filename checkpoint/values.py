@@ -43,7 +43,9 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         if found is None or found[0].is_collected:
             return None
         entry, frame, is_mapped = found
-        options: _Options = {"codec": task.codec, "is_mapped": is_mapped}
+        identity, verification = getattr(frame.obj, "identity", None), store.settings.verification
+        is_known = verification == "never" or (verification == "once" and identity in _compared)
+        options: _Options = {"codec": task.codec, "is_mapped": is_mapped and is_known}
         options["allows_pickle"] = store.settings.allows_pickle
         if entry.has_files:
             with files.in_folder(lambda: store.directory(task.name, row)):
@@ -52,12 +54,21 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
             value, digest = codec.decode(frame, **options)
         if digest != entry.digest:
             raise DamagedEntryError("it is the value of another entry")
+        if identity is not None and not is_known:
+            _compared[identity] = None
+            while len(_compared) > _MOST_COMPARED:
+                _compared.pop(next(iter(_compared)), None)
     except DamagedEntryError:
         store.quarantine(task.name, row)
         raise
     except PermissionError as refusal:
         raise StoreError(store.url, f"entry {row} of {task.name} was not read: {refusal}", _ADVICE) from None
     return entry, value, digest
+
+
+#: The files of values that this process has compared with their digests, the oldest first.
+_compared: dict[tuple[int, ...], None] = {}
+_MOST_COMPARED = 100_000
 
 
 class _Options(TypedDict, total=False):

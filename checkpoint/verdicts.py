@@ -65,7 +65,7 @@ class Verdicts:
         self._is_verbose = logger.isEnabledFor(logging.DEBUG)
 
     def take(self, node: int, report: Report) -> None:
-        kind = Kind(report.kind)
+        kind = report.kind
         if kind is Kind.COMPUTED:
             self._computed(node, report)
         elif kind in (Kind.FAILED, Kind.TIMED_OUT):

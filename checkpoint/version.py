@@ -11,7 +11,7 @@ everything below; any other recomputation that gives the same bytes keeps the ve
 generation zero, whatever it requires; so code that requires something else for a while does no harm. No clock, nothing
 random.
 
-Next: revisions.py
+Next: leaf.py
 """
 
 from __future__ import annotations

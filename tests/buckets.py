@@ -18,8 +18,8 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-#: A client that gives up soon.
-IMPATIENT = {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1, "retries": {"max_attempts": 1}}}
+#: A client that gives up soon: s3fs makes each request five times, and what is below it none again.
+IMPATIENT = {"config_kwargs": {"connect_timeout": 0.3, "read_timeout": 0.3, "retries": {"max_attempts": 0}}}
 SERVER = Path(__file__).parent / "s3_server.py"
 
 _numbers = itertools.count()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
+import gc
 import multiprocessing
+import os
 import signal
 import socket
 import threading
@@ -11,12 +15,35 @@ from pathlib import Path
 
 import pytest
 from buckets import CREDENTIALS, S3, serving_s3
+from hypothesis import settings
 
+import checkpoint
 import checkpoint.journal
 import checkpoint.store
+from checkpoint.store.usage import alone
+
+pytest.register_assert_rewrite("browsing", "serving")
 
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How many examples a property is tried with, where its test doesn't say that; `--hypothesis-profile=long` for many.
+settings.register_profile("short", max_examples=20, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile("short")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bytecode() -> None:
+    """Compile the package once, not in each program of a test; modules that tests edit at once are always compiled."""
+    compileall.compile_dir(Path(checkpoint.__file__).parent, quiet=2)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def frozen_heap() -> None:
+    """Spare the garbage collector what was imported and collected before the first test: a million objects."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +84,12 @@ def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     if not {"executor", "pools"} & set(request.fixturenames):
         assert [process for process in multiprocessing.active_children() if process not in before] == []
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("checkpoint-")] == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let collectors give up at once where a run goes on."""
+    monkeypatch.setattr("checkpoint.store.inventory.alone", functools.partial(alone, patience=0.1))
 
 
 @pytest.fixture

@@ -1,5 +1,9 @@
 """The kill loop: a real run is killed at random moments and started again, until nothing is left to compute.
 
+All of it is killed, its parent alone or a worker, each about as often where it has workers. In every third round
+another run wants the same at the same time, and goes on.
+
+
 After each kill the store is looked at as bytes: databases whole and unlocked, every entry what an undisturbed run
 stores, every file one that is known. What each round computed is known from notes of the tasks themselves.
 
@@ -39,9 +43,12 @@ GATHERED_S = 0.1
 KINDS = ["serial", "threads", "processes"]
 SHAPES = list(victims.SHAPES)
 PACKINGS = ["plain", "packed"]
+#: How many turns of play each kind gets: only processes have workers to be killed.
+TURNS = ["processes", "serial", "processes", "threads", "processes", "processes"]
+VICTIMS = ("all", "parent", "worker")
 
 _KNOWN = re.compile(
-    r"checkpoint/(\.claims|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
+    r"checkpoint/(\.claims|\.runs/[^/]+\.(json\.zst|part)|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
 )
 _VALUE = re.compile(r".*\.val(\.tmp)?")
 
@@ -56,6 +63,12 @@ class Computation(NamedTuple):
     worker: str
     began: int
     ended: int | None
+    has_failed: bool = False
+
+    @property
+    def group(self) -> int:
+        """The group of processes, which is that of one program."""
+        return int(self.worker.partition("-")[0])
 
 
 def processes_of_group(group: int) -> list[int]:
@@ -88,6 +101,8 @@ class KillLoop:
     shape: str
     packing: str
     dice: random.Random
+    #: What was killed how often, here and in loops before.
+    kills: Counter[str] = dataclasses.field(default_factory=Counter)
     counts: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -146,23 +161,39 @@ class KillLoop:
         self.round += 1
         before, _ = self.inspect("killed")
         share = 1 - len(before) / len(self.expected)
+        has_rival = self.dice.random() < 1 / 3
         process = self.start("killed")
-        try:
-            process.wait(timeout=self.dice.uniform(0.0, self.seconds * share))
-        except subprocess.TimeoutExpired:
+        rival = self.start("killed") if has_rival else None
+        self._let_run(process, self.seconds * share)
+        is_running = process.poll() is None
+        if is_running:
             self._kill_some(process)
         else:
             assert self.value == self.finish(process)[0]
             self.counts["came too late"] += 1
+        if rival is not None:
+            assert self.value == self.finish(rival)[0]
+            self.counts["beside another run"] += is_running
         until(lambda: not processes_of_group(process.pid))
         after, orphans = self.inspect("killed")
+        self.is_complete = len(after) == len(self.expected)
         self.counts["rounds"] += 1
         self.counts["orphan files"] = orphans
-        self._check_computations(before, after)
+        self._check_computations(before, after, killed=process.pid)
+
+    def _let_run(self, process: subprocess.Popen[str], seconds: float) -> None:
+        """Wait for a random time that counts from the first worker, as a rule."""
+        if self.kind == "processes" and self.dice.random() < 0.9:
+            until(lambda: process.poll() is not None or len(processes_of_group(process.pid)) > 1)
+            seconds *= 0.8
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=self.dice.uniform(0.0, seconds))
 
     def _kill_some(self, process: subprocess.Popen[str]) -> None:
         workers = [pid for pid in processes_of_group(process.pid) if pid != process.pid]
-        victim = self.dice.choice(["all", "parent", "worker"]) if workers else "all"
+        choice = VICTIMS if workers else ("all",)
+        victim = min(choice, key=lambda each: (self.kills[each], self.dice.random()))
+        self.kills[victim] += 1
         self.counts[f"killed {victim}"] += 1
         if victim == "worker":
             with contextlib.suppress(ProcessLookupError):
@@ -176,15 +207,22 @@ class KillLoop:
         process.communicate()
         self.is_all_kept = victim == "parent"
 
+    is_complete = False
     is_all_kept = False
 
-    def _check_computations(self, before: Rows, after: Rows) -> None:
-        """Nothing that was kept was computed again, and what is not kept was being computed or gathered."""
-        mine = [each for each in self.computations() if each.round == self.round]
+    def _check_computations(self, before: Rows, after: Rows, killed: int) -> None:
+        """Nothing that was kept was computed again, and what is not kept was being computed or gathered.
+
+        What another run computed beside the one that was killed is kept, all of it.
+        """
+        attempts = [each for each in self.computations() if each.round == self.round]
+        mine = [each for each in attempts if not each.has_failed]
         kept, known = _calls(after), _calls(before)
         assert [] == sorted({each.call for each in mine} & known)
         last = {each.call: each for each in mine}
         lost = [each for each in mine if each.ended is not None and (each.call not in kept or each != last[each.call])]
+        assert [] == [each for each in lost if each.group != killed]
+        self.counts["failed or timed out"] += len(attempts) - len(mine)
         self.counts["computed"] += len(mine)
         self.counts["was running"] += sum(each.ended is None for each in mine)
         self.counts["was not committed yet"] += len(lost)
@@ -208,7 +246,7 @@ class KillLoop:
                     found.append(Computation(call, int(number), worker, int(moment), None))
                 else:
                     at = open_at[call, worker]
-                    found[at] = found[at]._replace(ended=int(moment))
+                    found[at] = found[at]._replace(ended=int(moment), has_failed=what == "fail")
         return found
 
     def settle(self) -> None:
@@ -220,7 +258,7 @@ class KillLoop:
         kept, _ = self.inspect("killed")
         value, computed, hit = self.finish(self.start("killed"))
         assert (self.value, len(self.expected)) == (value, computed + hit)
-        mine = {each.call for each in self.computations() if each.round == self.round}
+        mine = {each.call for each in self.computations() if each.round == self.round and not each.has_failed}
         assert (set(), computed) == (mine & _calls(kept), len(mine))
         rows, _ = self.inspect("killed")
         assert self.expected == rows
@@ -230,7 +268,8 @@ class KillLoop:
         assert (self.value, 0, len(self.expected)) == self.finish(self.start("killed"))
         self.counts["settled"] += 1
         shutil.rmtree(self.folder / "killed")
-        (self.folder / "killed.notes").unlink()
+        for notes in self.folder.glob("killed.notes*"):
+            notes.unlink()
         self.counts["orphan files in all"] += self.counts.pop("orphan files", 0)
 
     # --- what is on the disk ---
@@ -289,10 +328,10 @@ def _calls(rows: Rows) -> set[str]:
 
 
 @contextlib.contextmanager
-def loop_in(folder: Path, kind: str, shape: str, packing: str, seed: object) -> Iterator[KillLoop]:
+def loop_in(folder: Path, kind: str, shape: str, packing: str, seed: object, kills: Counter[str]) -> Iterator[KillLoop]:
     """Give a loop; a failure tells its seed and leaves the folder as it is."""
     try:
-        loop = KillLoop(folder, kind, shape, packing, random.Random(f"{seed} {kind} {shape} {packing}"))
+        loop = KillLoop(folder, kind, shape, packing, random.Random(f"{seed} {kind} {shape} {packing}"), kills)
         yield loop
     except BaseException as error:
         error.add_note(f"kill loop of {kind}, {shape}, {packing} with seed {seed!r} in {folder}")
@@ -300,12 +339,14 @@ def loop_in(folder: Path, kind: str, shape: str, packing: str, seed: object) -> 
     shutil.rmtree(folder)
 
 
-def play(folder: Path, kind: str, shape: str, packing: str, seed: object, rounds: int) -> Counter[str]:
-    """Play some rounds, every sixth (for large values, every third) of which is the last of its store."""
-    with loop_in(folder, kind, shape, packing, seed) as loop:
+def play(
+    folder: Path, kind: str, shape: str, packing: str, seed: object, rounds: int, kills: Counter[str] | None = None
+) -> Counter[str]:
+    """Play some rounds; a store ends with every sixth (for large values, every third), or when it is complete."""
+    with loop_in(folder, kind, shape, packing, seed, Counter() if kills is None else kills) as loop:
         for number in range(1, rounds + 1):
             loop.kill()
-            if number % (3 if shape == "large" else 6) == 0 or number == rounds:
+            if number % (3 if shape == "large" else 6) == 0 or number == rounds or loop.is_complete:
                 loop.settle()
         return loop.counts
 
@@ -318,17 +359,18 @@ def _main() -> None:
     print(f"seed {options.seed}", flush=True)
     ends = time.monotonic() + 60 * options.minutes
     totals: Counter[str] = Counter()
+    kills: Counter[str] = Counter()
     turn = 0
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() < ends:
+            kind, packing = TURNS[turn % len(TURNS)], PACKINGS[turn // 2 % 2]
             turn += 1
             for shape in SHAPES:
-                for kind in KINDS:
-                    packing = PACKINGS[(turn + KINDS.index(kind)) % 2]
-                    seed = f"{options.seed}.{turn}"
-                    found = play(Path(folder, "loop"), kind, shape, packing, seed, 3 if shape == "large" else 12)
-                    totals += found
-                    print(f"{kind} {shape} {packing}: {dict(found)}", flush=True)
+                seed = f"{options.seed}.{turn}"
+                rounds = 3 if shape == "large" else 12
+                found = play(Path(folder, "loop"), kind, shape, packing, seed, rounds, kills)
+                totals += found
+                print(f"{kind} {shape} {packing}: {dict(found)}", flush=True)
     print(f"in all: {dict(totals)}")
 
 

@@ -648,6 +648,7 @@ def started(tmp_path: Path, store: Path) -> Iterator[Callable[..., subprocess.Po
         process.communicate()
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("ending", ["end", "kill"])
 def test_nothing_goes_while_a_run_goes_on(started: Callable[..., subprocess.Popen[str]], ending: str) -> None:
     """A store in use is refused, though it can be looked at; the end or death of the run frees it. [T7]"""
@@ -704,6 +705,7 @@ def test_a_run_waits_for_a_collector_and_not_for_ever(store: Path, monkeypatch: 
     assert 1 == square(1).run(executor="serial")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_store_is_in_use_from_its_first_run_on(started: Callable[..., subprocess.Popen[str]]) -> None:
     """A run that makes the store holds it as any other does. [T7]"""
     process = started(RUNNING, "serial")
@@ -746,7 +748,7 @@ def test_a_killed_collector_leaves_a_store_in_order(started: Callable[..., subpr
 _folders = itertools.count()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.sampled_from(["run", "collect", "clear", "cap"]), st.integers(0, 6)), max_size=8))
 def test_collecting_never_changes_a_value(tmp_path: Path, steps: list[tuple[str, int]]) -> None:
     """Whatever is collected and cleared in between, every run has the right values and the store is in order. [T7]"""

@@ -249,3 +249,26 @@ def test_holders_of_one_thread_share_an_open_file(tmp_path: Path) -> None:
     for holder in holders:
         holder.close()
     assert (True, 1, 0) == (all(answers), during - before, len(os.listdir("/proc/self/fd")) - before)
+
+
+WITHOUT_INPUT = """
+import os, sys, threading
+from checkpoint.store.claims import open_claims
+os.close(0)
+holder = open_claims(sys.argv[1])
+answers = [holder.take(7)]
+thread = threading.Thread(target=lambda: answers.append(open_claims(sys.argv[1]).take(7)))
+thread.start()
+thread.join()
+holder.committed()
+print(os.path.samefile("/proc/self/fd/0", sys.argv[1]), answers, os.path.getsize(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not HAS_LOCKS, reason="this system has no locks of open files")
+def test_claims_hold_in_a_program_without_input(tmp_path: Path) -> None:
+    """Where standard input is closed, the file of claims takes its number, 0, and excludes as any other. [T3]"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(checkpoint.__file__).parents[1])}
+    command = [sys.executable, "-c", WITHOUT_INPUT, str(tmp_path / "claims")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "True [True, False] 1\n" == done.stdout

@@ -431,7 +431,7 @@ def options_of(command: click.Command) -> list[str]:
     return [name for option in command.params for name in option.opts if name.startswith("--")]
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_written_is_done_or_refused_in_words(data: st.DataObject, project: Path) -> None:
     """Any path, URL, target, number or date that a command is given ends in 0, 1 or 2, and never in a traceback."""
@@ -587,6 +587,7 @@ def test_gc_removes_what_older_code_made(project: Path) -> None:
     assert said("gc", "--superseded", "programs:choose").startswith("nothing to remove")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_gc_does_nothing_while_a_run_goes_on(store: Path) -> None:
     """The line says so, and the exit code is 1. [T7]"""
     choose(1, 1).run(executor="serial")

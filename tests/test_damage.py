@@ -16,7 +16,19 @@ from typing import Any
 import pytest
 from contract_store import KEY, TASK, write_of
 
-from checkpoint import DamagedEntryError, NotCachedError, StoreError, codec, memo, open_store, run_report
+from checkpoint import (
+    DamagedEntryError,
+    DamagedEntryWarning,
+    NotCachedError,
+    StoreError,
+    codec,
+    collect,
+    memo,
+    open_store,
+    run,
+    run_report,
+    verify,
+)
 from checkpoint.store import tag as tags
 from checkpoint.store.disk import DiskStore
 
@@ -174,7 +186,7 @@ def test_entries_of_the_format_without_a_seal_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [None, 3])
 def test_a_flip_in_a_mapped_array_is_found_by_a_full_check(level: int | None, tmp_path: Path) -> None:
-    """A mapped array is not read when it is opened, so its bytes are compared by `verify`; a compressed one always."""
+    """A mapped frame can be decoded without reading its arrays, a compressed one can't; `verify` compares both."""
     import numpy
 
     frame = bytearray(b"".join(codec.encode(numpy.arange(100_000), "f()", level=level).parts))
@@ -184,3 +196,42 @@ def test_a_flip_in_a_mapped_array_is_found_by_a_full_check(level: int | None, tm
     if level is not None:
         with pytest.raises(DamagedEntryError):
             codec.decode(frame, is_mapped=True)
+
+
+@memo
+def numbers(count: int) -> Any:
+    import numpy
+
+    return numpy.arange(count)
+
+
+def flip(store: Path) -> None:
+    """Flip a bit of the one array that is in a file of its own."""
+    (file,) = store.rglob("*.val")
+    data = bytearray(file.read_bytes())
+    data[-1000] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("verification", ["once", "always"])
+def test_a_flip_in_a_mapped_array_is_found_by_who_reads_it(verification: Any, tmp_path: Path) -> None:
+    """The bytes of an array are compared before it is used, and again after each change of its file. [43]"""
+    with open_store(tmp_path, verify=verification):
+        for _ in range(2):
+            assert 1000 == run(numbers(100_000), executor="serial")[1000]
+            flip(tmp_path)
+            with pytest.warns(DamagedEntryWarning, match="do not match their digest"):
+                report = run_report(numbers(100_000), executor="serial")
+            assert (1, list(range(100_000))) == (report.computed, report.value.tolist())
+            collect(apply=True)
+
+
+def test_arrays_that_are_never_compared_open_at_once(tmp_path: Path) -> None:
+    """With verify="never" a mapped array is not read when it is opened; `verify` finds what is wrong with it."""
+    with open_store(tmp_path, verify="never"):
+        run(numbers(100_000), executor="serial")
+        flip(tmp_path)
+        report = run_report(numbers(100_000), executor="serial")
+        found = [problem.kind.value for problem in verify().problems]
+    changed = [at for at, number in enumerate(report.value.tolist()) if at != number]
+    assert (0, 1, ["damaged"]) == (report.computed, len(changed), found)

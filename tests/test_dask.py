@@ -101,6 +101,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Return a cluster that tests share which harm no part of it."""
+    with cluster_in(tmp_path_factory.mktemp("standing")) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
     program = Program(tmp_path / "project", 20)
@@ -209,7 +216,7 @@ def added(parts: list[int]) -> int:
 
 
 def test_values_travel_where_workers_cannot_open_the_store(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    standing: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Workers that find another folder at the store's path are noticed at once, and nothing is written to it."""
     private = tmp_path / "private"
@@ -217,11 +224,11 @@ def test_values_travel_where_workers_cannot_open_the_store(
     monkeypatch.chdir(tmp_path)
     wanted = added([half(i) for i in range(10)])
     with caplog.at_level("WARNING", foreign_logger.name):
-        report = run_report(wanted, executor=cluster.address, store=mount)
+        report = run_report(wanted, executor=standing.address, store=mount)
     assert (20, 11) == (report.value, report.computed)
     assert "values travel through this process" in caplog.text
     assert 0 == run_report(wanted, executor="serial", store=private).computed
-    assert [] == list(tmp_path.glob("cluster/worker-*/private"))
+    assert [] == list(standing.folder.glob("worker-*/private"))
 
 
 def test_workers_of_another_python_are_refused() -> None:
@@ -259,7 +266,7 @@ def wait_for_workers(cluster: Cluster, count: int) -> None:
 # --- what Dask is asked -----------------------------------------------------------------------------------
 
 
-def test_a_pool_is_a_resource_of_the_workers(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_pool_is_a_resource_of_the_workers(standing: Cluster) -> None:
     """Instances with pool="gpu" run on workers that offer it, as many at once as these offer."""
 
     @memo(pool="gpu", version=1)
@@ -270,28 +277,28 @@ def test_a_pool_is_a_resource_of_the_workers(cluster: Cluster, tmp_path: Path) -
         time.sleep(0.05)
         return os.getpid()
 
-    special = cluster.start_worker("--resources", "gpu=1")
-    wait_for_workers(cluster, 3)
-    found = run([where(i) for i in range(6)], executor=cluster.address)
+    special = standing.start_worker("--resources", "gpu=1")
+    wait_for_workers(standing, 3)
+    found = run([where(i) for i in range(6)], executor=standing.address)
     assert {special.pid} == set(found)
 
 
-def test_a_run_that_stops_tells_all_workers(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stops_tells_all_workers(standing: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failure, batches that wait in Dask's queue are not begun, though the workers see none of our files."""
-    wait_for_workers(cluster, 2)
+    wait_for_workers(standing, 2)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", "/proc/self/cwd")  # another folder in each process
     wanted = [slow_or_bad(x) for x in range(60)]
     with pytest.raises(KeyError, match="bad"):
-        run(wanted, executor=cluster.address, max_workers=60)
+        run(wanted, executor=standing.address, max_workers=60)
     assert sum(instance.is_cached() for instance in wanted) < 30
 
 
-def test_a_client_of_the_user_stays_open(cluster: Cluster) -> None:
+def test_a_client_of_the_user_stays_open(standing: Cluster) -> None:
     """A Client that was given, or is the default one, is used and left as it is."""
     from distributed import Client
 
-    with Client(cluster.address) as client:
+    with Client(standing.address) as client:
         client.wait_for_workers(2, timeout=60)
         before = client.id
         for executor in (client, "dask", client.get_executor()):
@@ -300,9 +307,9 @@ def test_a_client_of_the_user_stays_open(cluster: Cluster) -> None:
         assert (before, "running") == (client.id, client.status)
 
 
-def test_traits_can_be_given_beside_a_client(cluster: Cluster) -> None:
+def test_traits_can_be_given_beside_a_client(standing: Cluster) -> None:
     """What is stated in run(traits=...) counts more than what is known of Dask."""
-    assert 1 == run(half(3), executor=cluster.address, traits=ExecutorTraits(via="parent", workers=1))
+    assert 1 == run(half(3), executor=standing.address, traits=ExecutorTraits(via="parent", workers=1))
 
 
 def test_nobody_at_an_address() -> None:

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-#: More runs than this are not killed, so that the test ends on a slow machine as well.
-MOST_KILLS = 4
+#: How often an example is killed before it is left alone.
+KILLS = [1, pytest.param(6, marks=pytest.mark.stress)]
 
 
 @contextmanager
@@ -139,12 +139,15 @@ def stored_results(store: Path) -> int:
     return count
 
 
+@pytest.mark.parametrize("kills", KILLS)
 @pytest.mark.parametrize("name", ["binomials", "word_counts", pytest.param("sweep", marks=pytest.mark.stress)])
-def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: Path, tmp_path: Path) -> None:
+def test_an_example_that_is_killed_goes_on_to_the_same_result(
+    name: str, kills: int, store: Path, tmp_path: Path
+) -> None:
     """Killed with all its workers at random moments, then left alone, it prints what an undisturbed run prints."""
     chance = random.Random(name)
     undisturbed = output_of(name, tmp_path / "other")
-    for _ in range(MOST_KILLS):
+    for _ in range(kills):
         with started(name, store) as process:
             kill_when_it_got_further(process, store, chance)
     final = output_of(name, store)
@@ -157,9 +160,15 @@ def test_an_example_that_is_killed_goes_on_to_the_same_result(name: str, store: 
         assert undisturbed == final
 
 
-def test_linear_fits_once_although_its_last_step_fails(store: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return what the linear example prints when it is left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return output_of("linear", folder / "store", folder).splitlines()
+
+
+def test_linear_fits_once_although_its_last_step_fails(undisturbed: list[str], store: Path, tmp_path: Path) -> None:
     """Killed after the failure, the example goes on with the evaluation alone, to the same result."""
-    undisturbed = output_of("linear", store, tmp_path).splitlines()
     assert ["load", "fit", "interrupted", "evaluate"] == [line.partition(":")[0] for line in undisturbed]
     with started("linear", store, tmp_path) as process:
         assert process.stdout is not None
@@ -171,13 +180,13 @@ def test_linear_fits_once_although_its_last_step_fails(store: Path, tmp_path: Pa
     assert len(again) <= 2 or again == undisturbed  # it may have come to its end before it was killed
 
 
-def test_linear_goes_on_wherever_it_is_killed(store: Path, tmp_path: Path) -> None:
+@pytest.mark.stress
+@pytest.mark.parametrize("kills", [6])
+def test_linear_goes_on_wherever_it_is_killed(undisturbed: list[str], kills: int, store: Path, tmp_path: Path) -> None:
     """Killed at random moments, the example ends as it does when it is left alone."""
-    chance = random.Random("linear")
-    undisturbed = output_of("linear", tmp_path / "other", tmp_path).splitlines()
-    (tmp_path / "cancer.state").unlink()
+    chance = random.Random()
     seen: list[str] = []
-    for _ in range(MOST_KILLS):
+    for _ in range(kills):
         with started("linear", store, tmp_path) as process:
             has_ended(process, chance.uniform(0.5, 3))
             kill_group(process)

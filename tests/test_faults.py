@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ needs_root = pytest.mark.skipif(
 )
 
 PRELUDE = """
-import os, random, resource, shutil, sys, threading, time, warnings
+import io, os, random, resource, shutil, sys, threading, time, warnings
 from pathlib import Path
 from checkpoint import *
 
@@ -155,6 +156,113 @@ def test_a_read_only_folder_is_an_error_of_the_run(kind: str, folder: Path) -> N
     assert "make the folder writable" in lines[0]
 
 
+READ = """
+    from checkpoint.cli import main
+    from checkpoint.journal import journal_at
+    PARTS = [part(number, 10 if number % 2 else 50_000) for number in range(6)]
+
+    def commands(store):
+        "Return what the commands that look at a store come to."
+        told = []
+        for command in ("ls", "du", "show part number=1", "verify", "flows list"):
+            sys.stdout = out = io.StringIO()
+            try:
+                main([*command.split(), "--store", store], standalone_mode=False)
+            except (SystemExit, Exception) as end:
+                out.write(f"exit {end!r}")
+            finally:
+                sys.stdout = sys.__stdout__
+            told.append((command, "\\n" in out.getvalue(), "damaged:" in out.getvalue(), "exit" in out.getvalue()))
+        return told
+
+    def look():
+        "Use what is stored in every way; print what comes of it."
+        report = run_report(sizes(PARTS), executor=sys.argv[1], max_workers=2 if sys.argv[1] != "serial" else None)
+        print(report.value, report.hit, report.computed)
+        print([call.result() == random.Random(n).randbytes(10 if n % 2 else 50_000) for n, call in enumerate(PARTS)])
+        attempt([sizes(PARTS), part(7, 10)])
+        print(*commands(os.environ["CP_CACHE_DIR"]), sep="\\n")
+        print(len(collect(tasks=[part]).values), journal_at().state(1))
+        for change in (part.clear, lambda: collect(tasks=[part], apply=True)):
+            try:
+                change()
+            except StoreError as error:
+                print(error.advice)
+
+    run([part(1, 10)], executor="serial", store="elsewhere")
+    commands("elsewhere")  # imports what it needs
+"""
+#: What it prints of a store that has everything, where nothing can be written.
+LOOKED = [
+    f"{[50_000, 10] * 3} 7 0",
+    f"{[True] * 6}",
+    "StoreError",
+    *(str((command, True, False, False)) for command in ("ls", "du", "show part number=1", "verify", "flows list")),
+    "6 {'a': 1}",
+]
+
+
+def fill(store: Path) -> None:
+    """Store a small graph and a flow; leave no process that uses it."""
+    code = """
+        from checkpoint.journal import journal_at
+        run(sizes([part(number, 10 if number % 2 else 50_000) for number in range(6)]), executor="serial")
+        journal_at().begin("flow").append({"a": 1}, index=1)
+    """
+    outcome(code, "serial", store)
+
+
+def looked(code: str, kind: str, store: Path, advice: str) -> None:
+    """Run code that looks at a store that can't be written; compare what it prints."""
+    lines = outcome(textwrap.dedent(READ) + textwrap.dedent(code), kind, store)
+    lines[2] = lines[2].partition(":")[0]
+    assert [*LOOKED, advice, advice] == lines
+
+
+@needs_posix
+@pytest.mark.parametrize("log", ["no log", "a log"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_store_of_somebody_else_can_be_read(kind: str, log: str, folder: Path) -> None:
+    """Hits come from a folder that this user can't write; what is missing is an error before it is computed."""
+    store = folder / "store"
+    fill(store)
+    connections = []
+    for database in store.rglob("*.db") if log == "a log" else ():
+        connections.append(sqlite3.connect(database, isolation_level=None))
+        ((number,),) = connections[-1].execute("PRAGMA user_version").fetchall()
+        connections[-1].execute(f"PRAGMA user_version = {number}")
+    for path in [store, *store.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    assert (log == "a log") == bool(sum(path.stat().st_size for path in store.rglob("*-wal")))
+    looked("give_up_rights(); look()", kind, store, WRITABLE)
+    for connection in connections:
+        connection.close()
+
+
+WRITABLE = "make the folder writable for this user, or name another one with $CP_CACHE_DIR or store="
+SPACE = "free some space, or name another folder with $CP_CACHE_DIR or store="
+
+
+@needs_root
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_read_only_file_system_can_be_read(kind: str, small_disk: Path) -> None:
+    """Hits come from a store on a disk that is mounted to be read, also for who may do everything else."""
+    fill(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    looked("look()", kind, small_disk, WRITABLE)
+
+
+@needs_root
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_can_be_read(kind: str, small_disk: Path) -> None:
+    """Hits come from a store on a disk without a byte left, which was closed before, in every process."""
+    fill(small_disk)
+    with contextlib.suppress(OSError), open(small_disk / "filler", "wb", buffering=0) as filler:
+        while filler.write(bytes(512)):
+            pass
+    looked("look()", kind, small_disk, SPACE)
+
+
 @needs_posix
 @pytest.mark.parametrize("kind", KINDS)
 def test_permission_that_is_lost_half_way_is_an_error_and_then_no_loss(kind: str, folder: Path) -> None:
@@ -240,7 +348,7 @@ def test_a_store_that_is_deleted_during_the_run_is_made_again(kind: str, folder:
     """Wherever a run is when its store goes: the right value or a StoreError, and the next run is whole."""
     store = folder / "store"
     code = """
-        for number in range(8 if sys.argv[1] == "processes" else 40):
+        for number in range(4 if sys.argv[1] == "processes" else 16):
             attempt(sizes([part(number * 100 + n, 40_000 if n % 2 else 10) for n in range(8)]))
         print("end")
     """

@@ -486,7 +486,7 @@ class Histories(RuleBasedStateMachine):
         self.journal.close()
 
 
-Histories.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Histories.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 TestHistories = Histories.TestCase
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,7 @@ ORDER = [
     "store.usage",
     "store.folders",
     "store.cache",
+    "store.reading",
     "store.formats",
     "store.mounts",
     "store.disk",
@@ -66,6 +68,7 @@ ORDER = [
     "graph",
     "values",
     "version",
+    "leaf",
     "revisions",
     "plan",
     "survey",
@@ -105,12 +108,15 @@ ORDER = [
     "observe.logs",
     "observe.bars",
     "observe.spans",
+    "observe.causes",
     "observe.record",
     "observe.archive",
     "observe.labels",
     "observe.schedule",
     "observe.trace",
     "observe.report",
+    "observe.live",
+    "observe.pulse",
     "observe.leaving",
     "observe",
     "runs",
@@ -120,6 +126,7 @@ ORDER = [
     "previews",
     "inventory",
     "filters",
+    "removal",
     "arguments",
     "bundles",
     "diagrams",
@@ -207,11 +214,21 @@ ORDER = [
     "flows.workflow.checkpoint_manager",
     "flows.workflow",
     "targets",
+    "ui.address",
+    "ui.guard",
+    "ui.templates",
+    "ui.rows",
+    "ui.entries",
+    "ui.watching",
+    "ui.asking",
+    "ui.clearing",
+    "ui.app",
+    "ui",
     "cli.lazy",
     "cli.options",
-    "cli.tasks",
     "cli.chosen",
     "cli.tables",
+    "cli.tasks",
     "cli.listing",
     "cli.removing",
     "cli.running",
@@ -222,6 +239,7 @@ ORDER = [
     "cli.flows",
     "cli.report",
     "cli.care",
+    "cli.ui",
     "cli",
     "__main__",
 ]
@@ -229,6 +247,7 @@ PURE = ["graph", "version", "plan"]
 PLAIN_STORE_NAMES = {"Entry", "Epoch", "Store", "Write"}
 
 
+@functools.cache
 def files() -> dict[str, Path]:
     """Return module name below the package -> file."""
     found = {}

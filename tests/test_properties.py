@@ -62,7 +62,7 @@ def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         pool.shutdown()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds(), script=steps)
 def test_runs_compute_what_the_oracle_says(
     executor: tuple[Any, Path],

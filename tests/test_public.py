@@ -297,3 +297,20 @@ large = ["numpy", "dill", "rich", "zstandard", "pandas", "asyncio", "multiproces
 print([name for name in large if name in sys.modules])
 """
     assert run_python(code, tmp_path) == "[]\n"
+
+
+def test_a_run_that_computes_nothing_loads_nothing_that_computes(tmp_path: Path) -> None:
+    """Over kept results a program needs neither executors nor what they are made of."""
+    code = """
+from checkpoint import memo, run
+@memo
+def double(n):
+    return 2 * n
+print(run([double(double(1)), double(3)], executor="serial"))
+computing = ["checkpoint.computing", "checkpoint.executors", "checkpoint.worker", "checkpoint.wire",
+             "checkpoint.events", "checkpoint.observe", "concurrent.futures", "logging", "multiprocessing"]
+print([name for name in computing if name in sys.modules] if sys.argv[1:] else "")
+"""
+    first = run_python(code, tmp_path)
+    again = run_python("import sys; sys.argv.append('again')" + code, tmp_path)
+    assert ("[4, 6]\n\n", "[4, 6]\n[]\n") == (first, again)

@@ -175,6 +175,7 @@ def test_credentials_stay_in_the_process(
     with open_store(url, storage_options=options | IMPATIENT) as opened:
         assert square(3).run() == 9
         s3.fail({"method": "GET", "match": "list-type", "times": 99, "do": "busy"})
+        monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
         with pytest.raises(StoreError) as caught:
             opened.store.lookup(TASK, [KEY])
     texts = [repr(opened.store), opened.store.url, str(caught.value), caplog.text, repr(opened.store._objects)]  # type: ignore[attr-defined]
@@ -264,25 +265,24 @@ def test_a_hit_is_one_round_trip(tmp_path: Path) -> None:
     assert [(["names"] * 2, 1), (["get", "names", "names"], "value"), (["names"] * 2, "value")] == asked
 
 
-@pytest.mark.parametrize(("length", "gets"), [(5, [0, 0]), (1000, [10_000, 1])])
-def test_metadata_of_ten_thousand_entries_is_listed_without_values(
-    length: int, gets: list[int], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("length", [5, 1000])
+def test_metadata_of_thousands_of_entries_is_listed_without_values(length: int, count: int, tmp_path: Path) -> None:
     """A scan lists 16 parts and reads nothing; keys too long for names are read once and then from one pack."""
     objects = Watched()
     store = over(objects, tmp_path)
     frame = codec.encode(None, "f()")
     entry = Entry(bytes(16), frame.digest, bytes(16), bytes(16), bytes(8), 0.5, 1e9, frame.size)
-    keys = [f'{{"n":"{number:0{length}}"}}' for number in range(10_000)]
+    keys = [f'{{"n":"{number:0{length}}"}}' for number in range(count)]
     store.write(TASK, [Write(key, key + "#1", NEVER_CLEARED, entry, frame) for key in keys])
     counted = []
-    for _ in gets:
+    for _ in range(2):
         objects.calls = []
-        assert len(list(store.scan(TASK))) == 10_000
+        assert len(list(store.scan(TASK))) == count
         counted.append((objects.calls.count("get"), objects.calls.count("names")))
     objects.calls = []
-    assert len(store.lookup(TASK, keys)) == 10_000
-    assert (gets, 18) == ([count for count, _ in counted], len(objects.calls))
+    assert len(store.lookup(TASK, keys)) == count
+    assert ([0, 0] if length == 5 else [count, 1], 18) == ([count for count, _ in counted], len(objects.calls))
     assert max(names for _, names in counted) <= 18
 
 
@@ -430,15 +430,17 @@ def test_a_server_that_is_away_is_an_error(s3: S3, unused_port: int) -> None:
         assert "s3://bucket-of-tests/x" == caught.value.folder
 
 
-def test_a_server_that_does_not_answer_is_an_error(s3: S3) -> None:
+def test_a_server_that_does_not_answer_is_an_error(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request without an answer is given up and repeated; when none is answered it is an error."""
     store = shared_store(s3.new_url(), options=IMPATIENT)
     store.write(TASK, [write_of(1)])
     s3.fail({"method": "GET", "match": "list-type", "times": 1, "do": "slow"})
     assert 1 == value_at(store)
     s3.fail({"method": "GET", "match": "list-type", "times": 999, "do": "slow"})
-    with pytest.raises(StoreError):
-        store.epochs(TASK, [KEY])
+    with monkeypatch.context() as patch:
+        patch.setattr("s3fs.S3FileSystem.retries", 2)
+        with pytest.raises(StoreError):
+            store.epochs(TASK, [KEY])
     s3.forget()
     assert 1 == value_at(store)
 
@@ -665,9 +667,10 @@ for n in itertools.count():
 """
 
 
-def test_a_kill_loses_only_what_was_being_written(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.stress)])
+def test_a_kill_loses_only_what_was_being_written(kills: int, url: str, tmp_path: Path) -> None:
     """What was acknowledged before a kill -9 is there and whole; a rerun needs no repair."""
-    for _ in range(2):
+    for _ in range(kills):
         writer = start(WRITE_UNTIL_KILLED, url)
         assert writer.stdout is not None
         acknowledged = [int(writer.stdout.readline()) for _ in range(5)]
@@ -690,7 +693,20 @@ print(report.value, report.computed)
 """
 
 
-@pytest.mark.parametrize("options", [{"executor": "serial"}, {"executor": "processes", "max_workers": 2}], ids=str)
+SERIAL, PROCESSES = {"executor": "serial"}, {"executor": "processes", "max_workers": 2}
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("folder", SERIAL),
+        ("folder", PROCESSES),
+        ("s3", PROCESSES),
+        pytest.param("s3", SERIAL, marks=pytest.mark.stress),
+    ],
+    ids=str,
+    indirect=["url"],
+)
 def test_another_host_finds_what_one_has_computed(options: dict[str, Any], url: str, tmp_path: Path) -> None:
     """Two hosts, with nothing in common but the address in CP_CACHE_DIR, compute each task once between them."""
     outputs = []

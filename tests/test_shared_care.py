@@ -294,6 +294,24 @@ def test_keys_that_are_too_long_for_names_are_known_after_their_values_went(tmp_
     assert ((), rows) == (verify(url).problems, [row for row, _ in another(url, tmp_path).scan(length.name)])
 
 
+def test_leases_of_the_dead_are_collected(tmp_path: Path) -> None:
+    """What an owner left who gives no sign of life goes, and a lease of somebody who does stays, however old it is."""
+    folder = tmp_path / "care"
+    dead, alive = (opened(f"file://{folder}?shared&lease={seconds}").claims() for seconds in (60, 1))
+    assert (dead.take(1), alive.take(2)) == (True, True)
+    claims = folder / "checkpoint" / ".claims"
+    deadline = time.monotonic() + 60
+    while not any(claims.glob("owner-*")):
+        assert time.monotonic() < deadline
+    long_ago = time.time() - 10**6
+    for file in [file for file in claims.iterdir() if not file.name.startswith("owner-")]:
+        os.utime(file, (long_ago, long_ago))
+    collect(f"file://{folder}?shared", grace=0, apply=True)
+    assert [f"{2:015x}"] == [file.name for file in claims.iterdir() if not file.name.startswith("owner-")]
+    alive.close()
+    dead.close()
+
+
 # --- the rest --------------------------------------------------------------------------------------------
 
 

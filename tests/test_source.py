@@ -8,7 +8,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from checkpoint.fingerprint.names import Import, names_used
 from checkpoint.fingerprint.source import File, Piece
@@ -208,19 +208,18 @@ def _without_docstring(text: str) -> ast.Module:
     return tree
 
 
-@given(number=st.integers(0, 45))
-@settings(max_examples=100, deadline=None)
-def test_each_operator_and_each_constant_matters(number: int) -> None:
+def test_each_operator_and_each_constant_matters() -> None:
     """Changing any single one of them changes the digest."""
-    tree = _without_docstring(PROGRAM)
-    shift = _Shift(number)
-    changed = ast.fix_missing_locations(shift.visit(copy.deepcopy(tree)))
-    assert shift.left < 0
-    assert piece(PROGRAM).digest != piece(ast.unparse(changed)).digest
+    tree, digests = _without_docstring(PROGRAM), []
+    for number in range(46):
+        shift = _Shift(number)
+        changed = ast.fix_missing_locations(shift.visit(copy.deepcopy(tree)))
+        assert shift.left < 0
+        digests.append(piece(ast.unparse(changed)).digest)
+    assert piece(PROGRAM).digest not in digests
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
 def test_layout_never_matters(data: st.DataObject) -> None:
     """Blank lines, comments, docstrings, other quotes, brackets and indentation don't change the digest."""
     text = PROGRAM

@@ -111,6 +111,15 @@ def test_a_store_that_gathers_writes_tells_later_what_was_dropped(disk: DiskStor
     assert ({(TASK, KEY)}, None) == (behind.dropped, disk.read(TASK, KEY))
 
 
+def test_a_store_that_gathers_writes_tells_later_what_yielded(disk: DiskStore) -> None:
+    """A write that yields to the first result is in `dropped` after the commit. [T3]"""
+    disk.write(TASK, [write_of("first")])
+    behind = WriteBehind(disk)
+    behind.write(TASK, [write_of("second", number=2)._replace(yields=True)])
+    behind.flush()
+    assert ({(TASK, KEY)}, "first") == (behind.dropped, value_at(behind))
+
+
 def test_gathered_writes_reach_the_store_with_a_flush(disk: DiskStore) -> None:
     """Small quick results are committed together."""
     behind = WriteBehind(disk)
@@ -329,6 +338,26 @@ print(value_at(store), store.read(TASK, key), '{"m":%d}' % n in store.lookup(TAS
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 print(store.write(TASK, [write_of(value, key)]), value_at(store, key) == value)
 """
+
+
+def test_a_clock_that_jumps_does_not_end_the_wait_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older folder that another process is just writing is opened when it is free, whatever the time is. [45]"""
+    DiskStore(str(tmp_path)).write(TASK, [write_of("value")])
+    (database,) = tmp_path.rglob("cache.db")
+    pauses: list[float] = []
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("PRAGMA user_version = 2")  # a folder of the present format is opened without waiting
+        other.execute("BEGIN IMMEDIATE")
+
+        def wait(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(time, "sleep", wait)
+        monkeypatch.setattr(time, "time", itertools.count(0.0, 1e6).__next__)
+        assert "value" == value_at(DiskStore(str(tmp_path)), KEY)
+    assert 3 == len(pauses)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")

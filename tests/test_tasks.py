@@ -7,6 +7,7 @@ import functools
 import inspect
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,7 @@ import checkpoint
 from checkpoint import (
     Cue,
     CycleError,
+    DamagedEntryWarning,
     NotCachedError,
     TaskInstance,
     UnkeyableError,
@@ -30,6 +32,7 @@ from checkpoint import (
     run_report,
     task,
 )
+from checkpoint.store import current_store
 
 
 def computed(instance: Any, **options: Any) -> int:
@@ -745,6 +748,42 @@ def test_an_instance_made_before_a_clear_is_like_a_fresh_one() -> None:
     assert computed(instance) == 4
     choose.clear()
     assert computed(instance) == 15
+
+
+class Watched:
+    """A store that notes which of its methods are called."""
+
+    def __init__(self, store: Any) -> None:
+        self.store, self.calls = store, list[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.store, name)
+        if callable(found):
+            self.calls.append(name)
+        return found
+
+
+def test_a_hit_of_what_requires_nothing_is_one_read(store: Path) -> None:
+    """Its row is known beforehand, so a run asks the store for nothing else, and neither does `result()`."""
+    with open_store(Watched(current_store())) as opened:  # type: ignore[arg-type]
+        square(3).run(executor="serial")
+        watched: Any = opened.store
+        watched.calls.clear()
+
+        assert (9, 9) == (square(3).run(progress=False), square(3).result())
+        assert ["read", "read"] == watched.calls
+
+
+def test_a_damaged_value_of_what_requires_nothing_is_computed_again(store: Path) -> None:
+    """The run that finds it says so, and returns the right value."""
+    square(3).run(executor="serial")
+    with sqlite3.connect(next(store.rglob("cache.db"))) as connection:
+        connection.execute("UPDATE Cache SET value = x'00' WHERE key LIKE '{%'")
+    connection.close()
+
+    with pytest.warns(DamagedEntryWarning, match="is computed again"):
+        assert 9 == square(3).run()
+    assert 9 == square(3).run()
 
 
 def test_none_is_a_result() -> None:

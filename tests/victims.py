@@ -2,13 +2,15 @@
 
     python victims.py KIND SHAPE PACKING
 
-Each note is one line, appended in one write: what, call, round, worker, time.
+Some tasks fail at the first attempt of each round, one takes too long then. Each note is one line, appended in one
+write: what (begin, end or fail), call, round, worker (group of processes, process, thread), time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import random
 import sys
@@ -24,21 +26,38 @@ NOTES, ROUND = "VICTIM_NOTES", "VICTIM_ROUND"
 
 #: Shape -> how many parts of how many bytes, and how many seconds each takes at least.
 SHAPES = {"small": (80, 200, 0.003), "mixed": (40, 60_000, 0.01), "large": (4, 50 << 20, 0.0)}
+#: How many tasks fail at the first attempt of a round.
+FLAKY = 6
 
 
 @contextlib.contextmanager
 def noted(call: str) -> Iterator[None]:
     """Note begin and end of a block."""
-    worker = f"{os.getpid()}-{threading.get_native_id()}"
+    worker = f"{os.getpgrp()}-{os.getpid()}-{threading.get_native_id()}"
     file = os.open(os.environ[NOTES], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def note(what: str) -> None:
+        os.write(file, f"{what} {call} {os.environ[ROUND]} {worker} {time.monotonic_ns()}\n".encode())
+
     try:
-        for what in ("begin", "end"):
-            line = f"{what} {call} {os.environ[ROUND]} {worker} {time.monotonic_ns()}\n"
-            os.write(file, line.encode())
-            if what == "begin":
-                yield
+        note("begin")
+        try:
+            yield
+        except Exception:
+            note("fail")
+            raise
+        note("end")
     finally:
         os.close(file)
+
+
+def is_first_attempt(call: str) -> bool:
+    """Tell whether a call is attempted for the first time in this round, by whatever process."""
+    try:
+        os.close(os.open(f"{os.environ[NOTES]}.{os.environ[ROUND]}.{call}", os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def content(number: int, size: int) -> Any:
@@ -85,11 +104,30 @@ def digest(number: int, shape: str, packing: str) -> Callable[..., str]:
     return run_task
 
 
+@memo(retries=1)
+def flaky(number: int) -> str:
+    """Fail at the first attempt."""
+    with noted(f"flaky-{number}"):
+        if is_first_attempt(f"flaky-{number}"):
+            raise ConnectionError(number)
+        return str(number)
+
+
+@memo(retries=3, timeout=1.0)
+def late(number: int) -> str:
+    """Take too long at the first attempt, where that can be stopped."""
+    with noted(f"late-{number}"):
+        if is_first_attempt(f"late-{number}") and multiprocessing.parent_process() is not None:
+            time.sleep(60.0)
+        return str(number)
+
+
 @task
 def everything(shape: str, packing: str) -> Callable[..., str]:
     count = SHAPES[shape][0]
+    awkward = [*(flaky(number) for number in range(FLAKY)), late(0)]
 
-    @requires([digest(number, shape, packing) for number in range(count)])
+    @requires([*(digest(number, shape, packing) for number in range(count)), *awkward])
     def run_task(digests: list[str]) -> str:
         with noted("everything-0"):
             return hashlib.sha256("".join(digests).encode()).hexdigest()

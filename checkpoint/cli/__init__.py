@@ -28,6 +28,7 @@ _PLACES = {
     "lineage": Place("checkpoint.cli.tasks", "show_lineage", "Show where the stored results of TARGET come from."),
     "graph": Place("checkpoint.cli.graphs", "draw_graph", "Draw what requires what."),
     "report": Place("checkpoint.cli.report", "show_report", "Write a page on the last run, or on an earlier one."),
+    "ui": Place("checkpoint.cli.ui", "show_ui", "Look at the store in a browser, and at runs while they go on."),
     "accept": Place("checkpoint.cli.tasks", "accept", "Declare that an edit of the code of TASKS changed no result."),
     "clear": Place("checkpoint.cli.removing", "clear", "Discard results: of one call, of some, of a whole task."),
     "verify": Place("checkpoint.cli.care", "verify", "Read every byte of the store and look up every reference."),

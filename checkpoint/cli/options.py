@@ -2,7 +2,7 @@
 
 Must not know: the commands.
 
-Next: cli/tasks.py
+Next: cli/chosen.py
 """
 
 from __future__ import annotations

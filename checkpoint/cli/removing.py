@@ -7,21 +7,13 @@ Next: cli/running.py
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-
 import click
 
-from checkpoint import texts
 from checkpoint.cli.chosen import chosen, completed_tasks, end_without_calls, store_problems_told
 from checkpoint.cli.options import store_option
-from checkpoint.inventory import StoredCall, calls_at
 from checkpoint.store import current_store
 
 __all__ = ["clear"]
-
-#: How many calls are named before somebody is asked.
-_NAMED = 5
 
 
 @click.command("clear")
@@ -46,48 +38,20 @@ def clear(context: click.Context, task: str, filters: tuple[str, ...], downstrea
       checkpoint clear fit 'age>30d' --yes
       checkpoint clear 'train:fit(fold=3)' --yes
     """
-    from checkpoint.lineage import below
+    from checkpoint.removal import Removal
 
     with store_problems_told():
         store = current_store()
         found = chosen(task, filters)
-        wanted = [(call.task, call.key) for call in found]
-        gone = set(wanted)
-        consumers = [at for at in below(store, wanted) if at not in gone] if downstream else []
-        also = calls_at(store, consumers)
-    if not found:
-        end_without_calls(context, task, filters)
-    for line in _told(found, also):
+        if not found:
+            end_without_calls(context, task, filters)
+        whole = found[0].task if not filters and ":" not in task else None
+        removal = Removal.of(store, found, whole=whole, downstream=downstream)
+    for line in removal.lines():
         click.echo(line)
     if not yes and not click.confirm("Discard these results?"):
         click.echo("nothing was discarded")
         context.exit(1)
-    is_whole = not filters and ":" not in task
     with store_problems_told():
-        for name, key in {(found[0].task, None): None} if is_whole else dict.fromkeys(wanted):
-            store.clear(name, key)
-        for name, key in dict.fromkeys(consumers):
-            store.clear(name, key)
-    click.echo(f"discarded {_sum_of([*found, *also])}")
-
-
-def _told(found: Sequence[StoredCall], also: Sequence[StoredCall]) -> list[str]:
-    from checkpoint.reasons import described
-
-    lines = [f"{_counted(found)}: {_sum_of(found)}"]
-    lines += [f"  {texts.cut(described(call.task, call.key), 100)}" for call in found[:_NAMED]]
-    if len(found) > _NAMED:
-        lines.append(f"  and {len(found) - _NAMED:,} more")
-    if also:
-        lines.append(f"computed from these, {_counted(also)}: {_sum_of(also)}")
-    return lines
-
-
-def _counted(calls: Sequence[StoredCall]) -> str:
-    return ", ".join(f"{count:,} of {task}" for task, count in Counter(call.task for call in calls).items())
-
-
-def _sum_of(calls: Sequence[StoredCall]) -> str:
-    seconds = sum(entry.seconds for call in calls for entry in call.entries)
-    size = texts.size(sum(call.size for call in calls))
-    return f"{texts.amount(len(calls), 'result')}, {size}, which took {texts.duration(seconds)} to compute"
+        removal.apply(store)
+    click.echo(f"discarded {removal.text}")

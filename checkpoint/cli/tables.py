@@ -2,7 +2,7 @@
 
 Must not know: what the rows mean.
 
-Next: cli/listing.py
+Next: cli/tasks.py
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each command is a function that names targets, calls the API and prints.
 
 Must not know: how anything is decided; that is asked of the API.
 
-Next: cli/chosen.py
+Next: cli/listing.py
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import click
 
-from checkpoint import Cue, NotCachedError, Task, forecast
+from checkpoint import Cue, NotCachedError, Reason, Task, forecast
 from checkpoint.cli.options import store_option
+from checkpoint.cli.tables import echo_json
 from checkpoint.fingerprint import Change
 from checkpoint.targets import instances_at, problems_told, tasks_at
 
@@ -33,6 +34,7 @@ _on_change = click.option(
     help="What the run would do with results of edited code; default as each task says.",
 )
 _target = click.argument("target")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command("plan")
@@ -40,19 +42,26 @@ _target = click.argument("target")
 @store_option
 @_on_change
 @click.option("--all", "shows_all", is_flag=True, help=f"Show all instances, not only the first {_SHOWN}.")
-def show_plan(target: str, on_change: _OnChange, shows_all: bool) -> None:
+@_json_option
+def show_plan(target: str, on_change: _OnChange, shows_all: bool, as_json: bool) -> None:
     """Show what running TARGET would compute, load and skip.
 
     First the numbers and about how long it would take, then a line for each instance that would be computed, with
     the reason. Nothing is run.
 
     \b
-    Example:
+    Examples:
       checkpoint plan 'study.tasks:[total(n) for n in range(3)]'
+      checkpoint plan 'train:fit(fold=3)' --json
     """
     instances = instances_at(target)
     with problems_told(target):
         found = forecast(instances, on_change=on_change)
+    if as_json:
+        due = [_facts(reason) for reason in found.compute.values()]
+        numbers = {name: getattr(found, name) for name in ("loaded", "skipped", "seconds", "unknown")}
+        echo_json({"compute": due, "maybe": [repr(instance) for instance in found.maybe], **numbers})
+        return
     click.echo(found)
     due = [*found.compute, *found.maybe]
     shown = due if shows_all else due[:_SHOWN]
@@ -69,7 +78,8 @@ def show_plan(target: str, on_change: _OnChange, shows_all: bool) -> None:
 @_target
 @store_option
 @_on_change
-def show_reasons(target: str, on_change: _OnChange) -> None:
+@_json_option
+def show_reasons(target: str, on_change: _OnChange, as_json: bool) -> None:
     """Show why running TARGET would compute it, or not.
 
     For edited code this is the difference to the code that made the result. Nothing is run.
@@ -78,10 +88,17 @@ def show_reasons(target: str, on_change: _OnChange) -> None:
     Example:
       checkpoint why 'train:fit(fold=3)'
     """
-    for instance in instances_at(target):
-        with problems_told(target):
-            reason = str(instance.why(on_change=on_change))
-        click.echo(reason)
+    instances = instances_at(target)
+    with problems_told(target):
+        if as_json:
+            echo_json([_facts(instance.why(on_change=on_change)) for instance in instances])
+            return
+        for instance in instances:
+            click.echo(instance.why(on_change=on_change))
+
+
+def _facts(reason: Reason) -> dict[str, Any]:
+    return {"call": reason.call, "cue": reason.cue.value, "at": reason.at, "reason": str(reason)}
 
 
 @click.command("lineage")

@@ -125,8 +125,9 @@ class Blobs:
         is_mapped = blob.file is not None and self.settings.signer is None
         frame = self._mapped(blob.file) if blob.file and is_mapped else memoryview(bytearray(self._bytes_of(blob)))
         self._check_signature(digest, blob, frame)
+        is_compared = not (is_mapped and self.settings.verification == "never")
         allows_pickle = self.settings.allows_pickle
-        value, found = value_of(frame, codec=codec, is_mapped=is_mapped, allows_pickle=allows_pickle)
+        value, found = value_of(frame, codec=codec, is_mapped=not is_compared, allows_pickle=allows_pickle)
         if found != digest:
             raise DamagedEntryError("it holds another value than the one that was written")
         return value

@@ -21,6 +21,7 @@ from checkpoint.errors import CheckpointError, StoreError
 from checkpoint.journal.migrations import MIGRATIONS
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
 from checkpoint.store.folders import make_folder, sync_folder
+from checkpoint.store.reading import is_refusal, reading
 
 __all__ = ["Database"]
 
@@ -114,6 +115,16 @@ class Database:
                     empty.executescript(_TABLES)
                     yield empty
                 return
+            try:
+                self._connected()
+            except (sqlite3.Error, OSError) as refusal:
+                self.close()
+                if not is_refusal(refusal):
+                    raise
+                with reading(self._path) as connection:
+                    self._check_number(connection)
+                    yield connection
+                return
             with self._transaction("BEGIN", "FULL") as connection:
                 yield connection
 
@@ -171,7 +182,11 @@ class Database:
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         ((found,),) = connection.execute("PRAGMA user_version").fetchall()
         if found in MIGRATIONS:
-            found = self._migrate(connection)
+            self._migrate(connection)
+        self._check_number(connection)
+
+    def _check_number(self, connection: sqlite3.Connection) -> None:
+        ((found,),) = connection.execute("PRAGMA user_version").fetchall()
         if found == SCHEMA:
             return
         self.close()
@@ -183,8 +198,8 @@ class Database:
             "use the version that wrote it, or name another folder with $CP_CACHE_DIR or store=",
         )
 
-    def _migrate(self, connection: sqlite3.Connection) -> int:
-        """Bring an older schema to the present one, once, whoever else opens it; return the number that it has."""
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Bring an older schema to the present one, once, whoever else opens it."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             ((found,),) = connection.execute("PRAGMA user_version").fetchall()
@@ -197,7 +212,6 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             raise
-        return int(found)
 
     def _create(self) -> None:
         make_folder(self.folder)

@@ -19,15 +19,22 @@ from pathlib import Path
 from checkpoint.observe.record import RunRecord
 from checkpoint.store import Store
 
-__all__ = ["KEPT", "keep", "kept", "read"]
+__all__ = ["KEPT", "folder_of", "keep", "kept", "name_of", "read", "stem_of"]
 
 #: So many records stay.
 KEPT = 20
 _SUFFIX = ".json.zst"
 
 
-def _folder(store: Store) -> Path | None:
+def folder_of(store: Store) -> Path | None:
+    """Return where records are; None for a store that is no folder of this host."""
     return None if "://" in store.url else Path(store.url, "checkpoint", ".runs")
+
+
+def stem_of(began: float) -> str:
+    """Return how the files of a run of this process are called, by local time: they sort, and a person can tell them
+    apart."""
+    return f"{time.strftime('%Y-%m-%d-%H%M%S', time.localtime(began))}{f'{began % 1:.6f}'[1:]}-{os.getpid()}"
 
 
 def keep(store: Store, record: RunRecord) -> None:
@@ -36,18 +43,16 @@ def keep(store: Store, record: RunRecord) -> None:
     Raises:
         OSError: it can't be written.
     """
-    folder = _folder(store)
+    folder = folder_of(store)
     if folder is None:
         return
     import zstandard
 
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Named by local time, so that they sort and a person can tell them apart.
-    stamp = time.strftime("%Y-%m-%d-%H%M%S", time.localtime(record.began)) + f"{record.began % 1:.6f}"[1:]
     descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
     with os.fdopen(descriptor, "wb") as file:
         file.write(zstandard.compress(record.to_json().encode(), 3))
-    os.replace(temporary, folder / f"{stamp}-{os.getpid()}{_SUFFIX}")
+    os.replace(temporary, folder / f"{stem_of(record.began)}{_SUFFIX}")
     for file_path in kept(store)[KEPT:]:
         with contextlib.suppress(FileNotFoundError):  # another process removed it
             file_path.unlink()
@@ -55,8 +60,13 @@ def keep(store: Store, record: RunRecord) -> None:
 
 def kept(store: Store) -> list[Path]:
     """Return the files of a store's records, the newest first."""
-    folder = _folder(store)
+    folder = folder_of(store)
     return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True) if folder is not None else []
+
+
+def name_of(file: Path) -> str:
+    """Return the name of the run whose record is in a file."""
+    return file.name.removesuffix(_SUFFIX)
 
 
 def read(file: Path) -> RunRecord:

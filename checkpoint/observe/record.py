@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import platform
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self, final
 
 from checkpoint.engine import Run
 from checkpoint.events import Event, EventKind
+from checkpoint.observe.causes import causes_of
 from checkpoint.plan import State
 
-__all__ = ["Bar", "Outcome", "RunRecord", "record_of"]
+__all__ = ["Bar", "Outcome", "RunRecord", "record_of", "text_of", "timeline"]
 
-_FORMAT = 1
+#: Records of format 1 don't say why.
+_FORMAT = 2
 #: Of a failure's text this much of the beginning and of the end is kept.
 _MOST_TEXT = 4000
 
@@ -70,6 +72,7 @@ class RunRecord:
         lanes: names of the rows of a timeline: a process, or a thread or coroutine of it.
         bars: all attempts, by start.
         failures: index -> (what happened, text of the exception with its traceback).
+        reasons, why: texts, and a column with the index of the one that says why it was computed; -1 where it wasn't.
     """
 
     began: float
@@ -90,6 +93,8 @@ class RunRecord:
     lanes: list[str]
     bars: list[Bar]
     failures: Mapping[int, tuple[str, str]]
+    reasons: list[str] = field(default_factory=list)
+    why: list[int] = field(default_factory=list)
     format: int = field(default=_FORMAT)
 
     def to_json(self) -> str:
@@ -106,7 +111,7 @@ class RunRecord:
             ValueError: it is no such text, or of another format.
         """
         columns = json.loads(text)
-        if not isinstance(columns, dict) or columns.get("format") != _FORMAT:
+        if not isinstance(columns, dict) or columns.pop("format", None) not in (1, _FORMAT):
             raise ValueError("it is no record of a run, or of another version")
         try:
             columns["bars"] = [Bar(*bar) for bar in columns["bars"]]
@@ -125,12 +130,13 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
     """Return the record of a run that is over; `error` is what ended it early."""
     graph, plan = run.surveyed.graph, run.surveyed.plan
     indices = {name: index for index, name in enumerate(run.outcome.counts)}
+    reasons, why = causes_of(run)
     seconds = [entry.seconds if entry is not None else 0.0 for entry in plan.served]
     size = [entry.size if entry is not None else 0 for entry in plan.served]
     for event in run.outcome.events:
         if event.kind in (EventKind.COMPUTED, EventKind.FOUND):
             seconds[event.node], size[event.node] = event.seconds, event.size
-    lanes, bars = _timeline(run.outcome.events)
+    lanes, bars = timeline(run.outcome.events)
     outcome = [_OUTCOMES.get(state, Outcome.OPEN) for state in plan.states]
     return RunRecord(
         began=run.began_at,
@@ -153,18 +159,20 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
         lanes=lanes,
         bars=bars,
         failures={
-            graph.node_of(instance.task.name, instance.key): ("failed", _text(failure))
+            graph.node_of(instance.task.name, instance.key): ("failed", text_of(failure))
             for instance, failure in run.outcome.failures.items()
         }
         | {
-            event.node: (event.kind.value, _text(event.error))
+            event.node: (event.kind.value, text_of(event.error))
             for event in run.outcome.events
             if event.error is not None and event.kind is not EventKind.RETRIED
         },
+        reasons=reasons,
+        why=why,
     )
 
 
-def _timeline(events: list[Event]) -> tuple[list[str], list[Bar]]:
+def timeline(events: Sequence[Event]) -> tuple[list[str], list[Bar]]:
     """Return the lanes and the bars in them: in a place as many lanes as it had instances at once."""
     attempts = sorted((event.start, event.node, event) for event in events if event.start is not None)
     ends: dict[str, list[float]] = {}
@@ -188,7 +196,8 @@ def _timeline(events: list[Event]) -> tuple[list[str], list[Bar]]:
     return names, bars
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """Return an exception with its traceback, cut in the middle if it is long."""
     text = "".join(traceback.format_exception(error))
     if len(text) > 2 * _MOST_TEXT:
         text = f"{text[:_MOST_TEXT]}\n…\n{text[-_MOST_TEXT:]}"

@@ -6,7 +6,7 @@ be loaded.
 
 Must not know: how a run works, where records are kept.
 
-Next: observe/__init__.py
+Next: observe/live.py
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from checkpoint.observe.picture import clock
 from checkpoint.observe.record import Outcome, RunRecord
 from checkpoint.observe.schedule import Schedule
 
-__all__ = ["check_report_packages", "report_of"]
+__all__ = ["PAGE_FOLDER", "check_report_packages", "report_of"]
 
-_FOLDER = Path(__file__).parent / "page"
+#: Where its template, its scripts and its styles are, some of which other pages use, too.
+PAGE_FOLDER = Path(__file__).parent / "page"
 _OUTCOME_NAMES = ("fresh", "computed", "failed", "blocked", "not reached")
 _MOST_SLOWEST = 15
 _MOST_PATH = 200
@@ -67,12 +68,12 @@ def report_of(record: RunRecord, history: Sequence[RunRecord] = ()) -> str:
     schedule = _schedule(record)
     path = schedule.critical_path()
     library = "\n".join(Resources(mode="inline", components=["bokeh", "bokeh-api"], log_level="error").js_raw)
-    scripts = [_inert(library), _inert((_FOLDER / "report.js").read_text(encoding="utf-8"))]
+    scripts = [_inert(library), _inert(_file("page.js")), _inert(_file("report.js"))]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(clock=clock, bytes=_bytes)
-    template = environment.from_string((_FOLDER / "report.html").read_text(encoding="utf-8"))
+    template = environment.from_string(_file("report.html"))
     return template.render(
         record=record,
         began=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.began)),
@@ -90,10 +91,14 @@ def report_of(record: RunRecord, history: Sequence[RunRecord] = ()) -> str:
         speedup=_speedup(record, schedule),
         failures=[(labels[node], *failure) for node, failure in list(record.failures.items())[:_MOST_FAILURES]],
         policy=_policy(scripts),
-        style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
+        style=_file("page.css") + _file("report.css"),
         scripts=scripts,
         data=_script_json(_data(record, labels, path)),
     )
+
+
+def _file(name: str) -> str:
+    return (PAGE_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _inert(script: str) -> str:
@@ -135,6 +140,8 @@ def _data(record: RunRecord, labels: Sequence[str], path: Sequence[int]) -> dict
             "kind": [bar.kind for bar in record.bars],
         },
         "path": path,
+        "reasons": record.reasons,
+        "why": record.why,
         "total": record.seconds,
     }
 

@@ -98,6 +98,10 @@ class open_store:  # used like the function `open`
             none that the run was asked for; none goes while another run uses the store. None is as
             `$CP_CACHE_SIZE` says, else any size. Not for a store that hosts share: no run knows of all others there,
             so `collect(max_size=...)` makes it smaller when somebody asks.
+        verify: when the bytes of uncompressed arrays of 64 KiB or more, which are mapped from a file, are compared
+            with their digest: "once" in each process, unless the file has changed since; "always"; "never", where
+            arrays are too large to be read as a whole. None is as `$CP_VERIFY` says, else "once". All else is always
+            compared.
         storage_options: what fsspec is told beside the address of a bucket, such as credentials. They stay in this
             process; others take theirs from their environment.
 
@@ -116,16 +120,17 @@ class open_store:  # used like the function `open`
         allow_pickle: bool | None = None,
         durability: Literal["process", "power"] | None = None,
         max_size: int | None = None,
+        verify: Literal["once", "always", "never"] | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        settings = Settings.of(allow_pickle, durability, max_size)
+        settings = Settings.of(allow_pickle, durability, max_size, verify)
         if storage_options is None:
             self.store = store_at(url, settings)
         else:
             from checkpoint.store.shared.address import shared_store
 
             self.store = shared_store(str(url), settings, storage_options)
-        if self.store is url and (allow_pickle, durability, max_size) != (None, None, None):
+        if self.store is url and (allow_pickle, durability, max_size, verify) != (None,) * 4:
             raise TypeError("options of open_store() go with a folder; this store is open")
         if max_size is not None and self.store.settings.max_size != max_size:
             advice = f"call collect({self.store.url!r}, max_size={max_size}, apply=True) now and then"

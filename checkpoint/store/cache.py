@@ -4,7 +4,7 @@ Values below 32 KiB live in the row, larger ones in a file of their own that is 
 
 Must not know: what rows mean.
 
-Next: store/formats.py
+Next: store/reading.py
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import mmap
 import os
 import sqlite3
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import diskcache
@@ -23,7 +25,7 @@ from checkpoint.codec import Frame
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.folders import sync_folder
 
-__all__ = ["FolderCache", "FrameDisk", "blank_database"]
+__all__ = ["FolderCache", "FrameDisk", "Sql", "blank_database"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -36,6 +38,8 @@ _SETTINGS = {
     "sqlite_auto_vacuum": 2,
     "sqlite_mmap_size": 0,
 }
+
+Sql = Callable[..., sqlite3.Cursor]
 
 
 @final
@@ -139,6 +143,11 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
         self._disk.is_durable = self._is_durable
         self._identity = self._identify()
 
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Return the rows of a query."""
+        rows: list[Any] = self._sql(query, parameters).fetchall()
+        return rows
+
     def _identify(self) -> tuple[int, int] | None:
         try:
             found = os.stat(os.path.join(self._directory, "cache.db"))
@@ -149,6 +158,22 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
     def is_in_place(self) -> bool:
         """Tell whether the folder still is the one that was opened: somebody may have removed it meanwhile."""
         return self._identify() == self._identity
+
+    @property
+    def _sql_retry(self) -> Sql:
+        """Execute a statement as DiskCache does, but bound the wait for a lock by a clock that never jumps."""
+
+        def execute(*args: Any) -> sqlite3.Cursor:
+            deadline = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    return self._con.execute(*args)
+                except sqlite3.OperationalError as error:
+                    if str(error) != "database is locked" or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.001)
+
+        return execute
 
     @property
     def _con(self) -> sqlite3.Connection:

@@ -153,8 +153,12 @@ if sys.platform == "linux":
                 OSError: there are no locks here.
             """
             asked = _FLOCK.pack(_WRITE, os.SEEK_SET, start, 1, 0)
-            found: int = _FLOCK.unpack(fcntl.fcntl(self.descriptor or -1, fcntl.F_OFD_GETLK, asked))[0]
+            found: int = _FLOCK.unpack(fcntl.fcntl(self.number(), fcntl.F_OFD_GETLK, asked))[0]
             return found != _NONE
+
+        def number(self) -> int:
+            """Return the descriptor, which may be 0; one that is none where the file isn't open."""
+            return -1 if self.descriptor is None else self.descriptor
 
     @final
     class _LockClaims:
@@ -204,7 +208,7 @@ if sys.platform == "linux":
                 file = self.open()
                 if file.holders.setdefault(name, self) is not self:
                     return False
-                fcntl.fcntl(file.descriptor or -1, _SET, _FLOCK.pack(_WRITE, 0, name * _BYTES, 2, 0))
+                fcntl.fcntl(file.number(), _SET, _FLOCK.pack(_WRITE, 0, name * _BYTES, 2, 0))
             except OSError as error:
                 if file is not None and error.errno in _TAKEN:
                     del file.holders[name]
@@ -250,14 +254,14 @@ if sys.platform == "linux":
 
         def committed(self) -> None:
             with contextlib.suppress(OSError):  # then others may compute again what is there
-                descriptor = self.open().descriptor or -1
+                descriptor = self.open().number()
                 if os.lseek(descriptor, 0, os.SEEK_END) >= _LONGEST_COUNT:
                     os.ftruncate(descriptor, 0)
                 self._own_commits += os.write(descriptor, b".")
 
         def changes(self) -> int:
             try:
-                return os.lseek(self.open().descriptor or -1, 0, os.SEEK_END) - self._own_commits
+                return os.lseek(self.open().number(), 0, os.SEEK_END) - self._own_commits
             except OSError:
                 return -1
 

@@ -3,7 +3,7 @@
 Rows of a folder's table: entries under their row text (it starts with "{"), with the metadata packed in the row's
 tag; "epoch:" and "epoch:{key}" count clears; "name:" keeps the task's full name; "damaged:{row}" are set aside;
 "record:..." are texts.
-Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
+A folder that cannot be written is read.
 
 Invariants: nothing is ever evicted; no wait is endless; value and metadata commit in one transaction.
 
@@ -30,12 +30,13 @@ import xxhash
 
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
-from checkpoint.store.cache import FolderCache
+from checkpoint.store.cache import FolderCache, Sql
 from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.folders import make_folder
-from checkpoint.store.formats import FORMAT, format_of, migrate, place_blank
+from checkpoint.store.formats import FORMAT, check_number, format_of, migrate, place_blank
 from checkpoint.store.mounts import network_kind_of
+from checkpoint.store.reading import Reader, is_refusal
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
 from checkpoint.store.tag import digest_at, pack, unpack
@@ -58,6 +59,9 @@ _EPOCH, _NAME, _DAMAGED, _RECORD = "epoch:", "name:", "damaged:", "record:"
 
 #: DiskCache keeps this number by triggers.
 _COUNT = "SELECT value FROM Settings WHERE key = 'count'"
+_SELECT_NAME = "SELECT tag FROM Cache WHERE raw = 1 AND key = ?"
+#: Most tasks are never cleared; ";" is what follows ":".
+_ANY_EPOCH = "SELECT 1 FROM Cache WHERE raw = 1 AND key >= 'epoch:' AND key < 'epoch;' LIMIT 1"
 _SELECT = "SELECT key, tag FROM Cache WHERE raw = 1 AND key IN ({})"
 #: All rows of some keys: a key ends with "}", and "$" is what follows "#".
 _SELECT_EDITIONS = (
@@ -71,9 +75,9 @@ _UPSERT = (
     " tag = excluded.tag, size = excluded.size, mode = excluded.mode, filename = excluded.filename,"
     " value = excluded.value"
 )
-_INSERT = _UPSERT[: _UPSERT.index(" DO UPDATE")] + " DO NOTHING"
+#: Bytes of the digest of a record; a signature may follow.
+_DIGEST_BYTES = 8
 
-Sql = Callable[..., sqlite3.Cursor]
 _DEFAULT = Settings()
 _FREE = contextlib.nullcontext()
 
@@ -98,6 +102,8 @@ class DiskStore:
         self._caches: dict[str, FolderCache] = {}
         #: Whether it is known that the folder is not on a network file system.
         self._is_local = False
+        #: Those that cannot be written.
+        self._readers: dict[str, Reader] = {}
         self._lock = threading.Lock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
@@ -106,24 +112,44 @@ class DiskStore:
         return f"DiskStore({self.url!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        allows_pickle, is_durable, signer, _ = self.settings
-        return _reopened, (self.url, allows_pickle, is_durable, signer is not None)
+        allows_pickle, is_durable, signer, _, verification = self.settings
+        return _reopened, (self.url, allows_pickle, is_durable, signer is not None, verification)
 
     # --- connections ---
 
     def _forget(self) -> None:
         """Start afresh in a forked child; the parent's connections are kept from being closed here."""
-        _inherited.append(self._caches)
-        self._caches, self._lock = {}, threading.Lock()
+        _inherited.extend((self._caches, self._readers))
+        self._caches, self._readers, self._lock = {}, {}, threading.Lock()
 
     def _path(self, task: str) -> str:
         return os.path.join(self._folder, folder_name(task))
 
-    def _existing(self, task: str) -> FolderCache | None:
-        cache = self._caches.get(task)
-        if cache is not None and cache.is_in_place():
-            return cache
-        return self._open(task) if os.path.exists(os.path.join(self._path(task), "cache.db")) else None
+    def _existing(self, task: str) -> FolderCache | Reader | None:
+        """Return what can be read of a task: its cache, or a reader where that cannot be written; None for nothing."""
+        for found in (self._caches.get(task), self._readers.get(task)):
+            if found is not None and found.is_in_place():
+                return found
+        if not os.path.exists(os.path.join(self._path(task), "cache.db")):
+            return None
+        try:
+            return self._open(task)
+        except StoreError as refusal:
+            if not is_refusal(refusal.__cause__):
+                raise
+            return self._reader(task, refusal)
+
+    def _reader(self, task: str, refusal: StoreError) -> Reader:
+        path = self._path(task)
+        try:
+            reader = Reader(os.path.join(path, "cache.db"))
+            ((number,),), names = reader.rows("PRAGMA user_version"), reader.rows(_SELECT_NAME, (_NAME,))
+        except (sqlite3.Error, OSError):
+            raise refusal from refusal.__cause__
+        check_number(path, number)
+        _check_name(path, task, names)
+        self._readers[task] = reader
+        return reader
 
     def _open(self, task: str) -> FolderCache:
         with self._lock:
@@ -132,6 +158,8 @@ class DiskStore:
                 return cache
             path = self._path(task)
             self._refuse_network()
+            if task in self._readers:
+                self._readers[task].close()  # it may keep SQLite from writing in this whole process
             with self._explained(path):
                 database = os.path.join(path, "cache.db")
                 if not os.path.exists(database):
@@ -142,15 +170,15 @@ class DiskStore:
                 found = format_of(path, cache._con)
                 if found < FORMAT:
                     cache.set_up()
-                names = cache._sql("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
+                names = cache.rows(_SELECT_NAME, (_NAME,))
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
-                elif names != [(task,)]:  # names that differ in case alone, on a file system that ignores it
-                    raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
+                _check_name(path, task, names)
                 if found < FORMAT:
                     migrate(database)
             self._close_oldest()
             self._caches[task] = cache
+            self._readers.pop(task, None)
             return cache
 
     def _close_oldest(self) -> None:
@@ -197,10 +225,9 @@ class DiskStore:
                 cache.close()  # whatever state the connection is in, the next call starts with a new one
                 raise
 
-    def _rows(self, cache: FolderCache, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    def _rows(self, cache: FolderCache | Reader, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         with self._explained(cache.directory):
-            rows: list[Any] = cache._sql(query, parameters).fetchall()
-            return rows
+            return cache.rows(query, parameters)
 
     # --- reading ---
 
@@ -225,7 +252,7 @@ class DiskStore:
                     found.setdefault(key, []).append(known)
         return found
 
-    def _signed(self, cache: FolderCache, task: str, row: str, tag: Any) -> Any:
+    def _signed(self, cache: FolderCache | Reader, task: str, row: str, tag: Any) -> Any:
         """Return the tag of a row unless there is a key that it was not signed with."""
         signer = self.settings.signer
         if signer is not None and not signer.is_sealed(task, row, tag):
@@ -237,7 +264,7 @@ class DiskStore:
             )
         return tag
 
-    def _tags(self, cache: FolderCache, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    def _tags(self, cache: FolderCache | Reader, rows: Sequence[str]) -> Iterator[tuple[str, Any]]:
         for start in range(0, len(rows), _CHUNK):
             chunk = rows[start : start + _CHUNK]
             yield from self._rows(cache, _SELECT.format(",".join("?" * len(chunk))), chunk)
@@ -258,7 +285,9 @@ class DiskStore:
     def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""
         cache = self._open(task) if creates else self._existing(task)
-        counts = {} if cache is None else dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
+        counts = {}
+        if cache is not None and self._rows(cache, _ANY_EPOCH):
+            counts = dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
         of_task = counts.get(_EPOCH, 0)
         return [Epoch(of_task, counts.get(_EPOCH + key, 0)) for key in keys]
 
@@ -405,11 +434,21 @@ class DiskStore:
         cache = self._open(task)
         if name in cache.recorded:
             return
-        row = _RECORD + name
-        if not self._rows(cache, "SELECT 1 FROM Cache WHERE raw = 1 AND key = ?", (row,)):
-            with self._transaction(task) as (sql, _):
-                sql(_INSERT, (row, time.time(), 0, _digest_of(row, text), 0, diskcache.core.MODE_RAW, None, text))
+        row, tag, signer = _RECORD + name, _digest_of(_RECORD + name, text), self.settings.signer
+        if signer is not None:
+            tag = signer.signed_record(task, row, tag, text)
+        query = "SELECT tag, value FROM Cache WHERE raw = 1 AND key = ?"
+        if not any(self._is_record(task, row, *kept) for kept in self._rows(cache, query, (row,))):
+            with self._transaction(task) as (sql, _):  # somebody else may have been faster
+                if not any(self._is_record(task, row, *kept) for kept in sql(query, (row,)).fetchall()):
+                    sql(_UPSERT, (row, time.time(), 0, tag, 0, diskcache.core.MODE_RAW, None, text))
         cache.recorded.add(name)
+
+    def _is_record(self, task: str, row: str, tag: Any, text: object) -> bool:
+        """Tell whether a record is whole, and signed if there is a key; older ones have no digest."""
+        if self.settings.signer is not None:
+            return self.settings.signer.is_signed_record(task, row, tag, text)
+        return tag is None or (isinstance(tag, bytes) and tag[:_DIGEST_BYTES] == _digest_of(row, text))
 
     def records(self, task: str, kind: str) -> dict[str, Record]:
         """Return the records of a task whose names begin with `kind`, by name, the oldest first."""
@@ -421,7 +460,7 @@ class DiskStore:
         return {
             row.removeprefix(_RECORD): Record(text, stored_at)
             for row, tag, text, stored_at in rows
-            if tag is None or tag == _digest_of(row, text)  # older ones have no digest
+            if self._is_record(task, row, tag, text)
         }
 
     def cleared_at(self, task: str, key: str) -> float | None:
@@ -475,9 +514,11 @@ class DiskStore:
     def close(self) -> None:
         """Close the connections of the calling thread and forget the others."""
         with self._lock:
-            caches, self._caches = self._caches, {}
+            caches, self._caches, readers, self._readers = self._caches, {}, self._readers, {}
         for cache in caches.values():
             cache.close()
+        for reader in readers.values():
+            reader.close()
 
 
 _opened: dict[tuple[str, Settings], DiskStore] = {}
@@ -488,32 +529,40 @@ def disk_store(root: str, settings: Settings = _DEFAULT) -> DiskStore:
     return _opened.get((root, settings)) or _opened.setdefault((root, settings), DiskStore(root, settings))
 
 
-def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool) -> DiskStore:
+def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool, verification: str) -> DiskStore:
     """Return the same store in another process, which must have the key if this one has."""
     signer = Settings.of(allows_pickle).signer if is_signed else None
     if is_signed and signer is None:
         advice = f"set ${KEY_VARIABLE} wherever tasks are computed"
         raise StoreError(root, "its entries are signed, and a worker has no key to sign with", advice)
-    return disk_store(root, Settings(allows_pickle, is_durable, signer))
+    return disk_store(root, Settings(allows_pickle, is_durable, signer, None, verification))
 
 
-_inherited: list[dict[str, FolderCache]] = []
+_inherited: list[object] = []
 
 
 def _recorded_name(folder: str) -> str | None:
     file = os.path.join(folder, "cache.db")
     if not os.path.exists(file):
         return None
-    connection = sqlite3.connect(file, timeout=LOCK_SECONDS)
     try:
-        rows = connection.execute("SELECT tag FROM Cache WHERE raw = 1 AND key = ?", (_NAME,)).fetchall()
-        return str(rows[0][0]) if rows else None
+        with contextlib.closing(sqlite3.connect(file, timeout=LOCK_SECONDS)) as connection:
+            rows = connection.execute(_SELECT_NAME, (_NAME,)).fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):
             return None  # another process is just creating it
-        raise
-    finally:
-        connection.close()
+        if not is_refusal(error):
+            raise
+        reader = Reader(file)
+        rows = reader.rows(_SELECT_NAME, (_NAME,))
+        reader.close()
+    return str(rows[0][0]) if rows else None
+
+
+def _check_name(path: str, task: str, names: Sequence[tuple[str]]) -> None:
+    """See that a folder is that of a task: on some file systems names that differ in case alone are the same."""
+    if names not in ([], [(task,)]):
+        raise StoreError(path, f"it belongs to {names[0][0]}", f"give {task} another name with name=")
 
 
 def _range_of(key: str | None) -> tuple[str, list[str]]:

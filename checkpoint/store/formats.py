@@ -23,7 +23,7 @@ from checkpoint.errors import StoreError
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.cache import blank_database
 
-__all__ = ["FORMAT", "format_of", "migrate", "place_blank"]
+__all__ = ["FORMAT", "check_number", "format_of", "migrate", "place_blank"]
 
 #: The present format.
 FORMAT = 3
@@ -54,10 +54,19 @@ def format_of(folder: str, connection: sqlite3.Connection) -> int:
         StoreError: it is newer than the present one.
     """
     found = _number_of(connection)
+    check_number(folder, found)
+    return found
+
+
+def check_number(folder: str, found: int) -> None:
+    """See that a format is one that is read here.
+
+    Raises:
+        StoreError: it is newer than the present one.
+    """
     if found > FORMAT:
         reason = f"it has format {found} and this version of checkpoint reads formats up to {FORMAT}"
         raise StoreError(folder, reason, "upgrade checkpoint, or name another folder with $CP_CACHE_DIR or store=")
-    return found
 
 
 def place_blank(database: str) -> None:

@@ -283,20 +283,17 @@ class DiskInventory:
 
     def remove_files(self, task: str, names: Sequence[str]) -> None:
         """Remove files that no row names."""
-        cache = self._store._existing(task)
-        if cache is not None:
-            for name in names:
-                cache.disk.remove(name)
+        for name in names:
+            self._store._open(task).disk.remove(name)
 
     def remove_loose(self, names: Sequence[str]) -> None:
         """Remove nothing: there is nothing."""
 
     def shrink(self, task: str) -> None:
         """Give the space of removed rows back to the disk."""
-        cache = self._store._existing(task)
-        if cache is not None:
+        if self._store._existing(task) is not None:
             with self._store._explained(self.path(task)):  # executed as a query, the first would end after one page
-                cache._con.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
+                self._store._open(task)._con.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def writes_without_values(inventory: Inventory, store: Store, task: str, entries: Mapping[str, Entry]) -> list[Write]:

@@ -16,7 +16,9 @@ from checkpoint.store.signature import KEY_VARIABLE, Signer
 __all__ = ["Settings", "size_of"]
 
 _PICKLE_VARIABLE, _DURABILITY_VARIABLE, _SIZE_VARIABLE = "CP_ALLOW_PICKLE", "CP_DURABILITY", "CP_CACHE_SIZE"
+_VERIFY_VARIABLE = "CP_VERIFY"
 _DURABILITIES = ("process", "power")
+_VERIFICATIONS = ("once", "always", "never")
 _PREFIXES = ("", "k", "m", "g", "t")
 _UNITS = {f"{prefix}b": 1000**power for power, prefix in enumerate(_PREFIXES)}
 _UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(_PREFIXES) if prefix}
@@ -35,10 +37,17 @@ class Settings(NamedTuple):
     signer: Signer | None = None
     #: Bytes of values that may stay after a run that has computed something; None for any.
     max_size: int | None = None
+    #: When the bytes of arrays that are mapped from a file are compared with their digest: once in a process for
+    #: each file, always or never.
+    verification: str = "once"
 
     @classmethod
     def of(
-        cls, allow_pickle: bool | None = None, durability: str | None = None, max_size: int | None = None
+        cls,
+        allow_pickle: bool | None = None,
+        durability: str | None = None,
+        max_size: int | None = None,
+        verify: str | None = None,
     ) -> Settings:
         """Return settings; what is None is as the environment says. The key is never given otherwise.
 
@@ -46,8 +55,9 @@ class Settings(NamedTuple):
             TypeError, ValueError: one of them cannot be; names it.
         """
         key = os.environ.get(KEY_VARIABLE)
-        is_durable, signer = _durability(durability) == "power", Signer(key) if key else None
-        return cls(_pickle(allow_pickle), is_durable, signer, _max_size(max_size))
+        is_durable = _one_of(_DURABILITIES, durability, "durability", _DURABILITY_VARIABLE) == "power"
+        verification = _one_of(_VERIFICATIONS, verify, "verify", _VERIFY_VARIABLE)
+        return cls(_pickle(allow_pickle), is_durable, Signer(key) if key else None, _max_size(max_size), verification)
 
 
 def _pickle(given: object) -> bool:
@@ -61,14 +71,14 @@ def _pickle(given: object) -> bool:
     return _WORDS[text.lower()]
 
 
-def _durability(given: object) -> str:
-    what = "durability"
+def _one_of(words: tuple[str, ...], given: object, what: str, variable: str) -> str:
+    """Return what is given, else what the environment says, else the first word."""
     if given is None:
-        what, given = _DURABILITY_VARIABLE, os.environ.get(_DURABILITY_VARIABLE) or _DURABILITIES[0]
+        what, given = variable, os.environ.get(variable) or words[0]
     if not isinstance(given, str):
-        raise TypeError(f"{what} must be one of {', '.join(_DURABILITIES)}, not {given!r}")
-    if given not in _DURABILITIES:
-        raise ValueError(f"{what} must be one of {', '.join(_DURABILITIES)}, not {given!r}")
+        raise TypeError(f"{what} must be one of {', '.join(words)}, not {given!r}")
+    if given not in words:
+        raise ValueError(f"{what} must be one of {', '.join(words)}, not {given!r}")
     return given
 
 

@@ -1,6 +1,7 @@
 """Signature: who may have written what a store has: only those who know the key in `$CP_CACHE_KEY`.
 
     frame signature  HMAC-SHA256 of the frame's bytes                                      32 bytes
+    record           HMAC-SHA256 of task, name and text: which edits were accepted decides which value is used
     seal             HMAC-SHA256 of task, row, tag and frame signature: metadata that nobody changed, at the place
                      where they were written                                               32 bytes
 
@@ -13,6 +14,7 @@ Next: store/settings.py
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Iterable
 from typing import Any, final
@@ -58,6 +60,21 @@ class Signer:
     def is_of_bytes(self, signature: Any, kind: str, parts: Iterable[bytes | memoryview]) -> bool:
         """Tell whether a signature is that of some bytes."""
         return isinstance(signature, bytes) and self._hmac.compare_digest(signature, self.of_bytes(kind, parts))
+
+    # --- records ---
+
+    def signed_record(self, task: str, name: str, digest: bytes, text: str) -> bytes:
+        """Return the digest of a record with its signature: for this task, under this name."""
+        return digest + self._of_record(task, name, text)
+
+    def is_signed_record(self, task: str, name: str, tag: Any, text: object) -> bool:
+        """Tell whether a record was signed for this task and name."""
+        return isinstance(tag, bytes) and self._hmac.compare_digest(
+            tag[-_SIZE:], self._of_record(task, name, str(text))
+        )
+
+    def _of_record(self, task: str, name: str, text: str) -> bytes:
+        return self.of_bytes("record", [json.dumps([task, name, text]).encode()])
 
     # --- tags ---
 

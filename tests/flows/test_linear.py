@@ -1047,7 +1047,7 @@ LOOP = """
 """
 
 
-@pytest.mark.parametrize("rounds", [15, pytest.param(400, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("rounds", [8, pytest.param(400, marks=pytest.mark.stress)])
 def test_a_flow_that_is_killed_at_random_goes_on(rounds: int, tmp_path: Path) -> None:
     """No complete step runs again, no state is lost, and state and data of two boundaries never mix. [G35]"""
     pytest.importorskip("numpy")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,11 @@ def check_end(name: str, outputs: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "name"), [*[("boundary", name) for name in EXAMPLES], *[("unkept", name) for name in EXAMPLES[:2]]]
+    ("what", "name"),
+    [
+        *[(what, name) for name in EXAMPLES[:2] for what in ("boundary", "unkept")],
+        *[pytest.param("boundary", name, marks=pytest.mark.stress) for name in EXAMPLES[2:]],
+    ],
 )
 def test_an_example_killed_at_every_step_boundary_comes_to_the_same_end(name: str, what: str, tmp_path: Path) -> None:
     """Just after each boundary was kept, and just before: states are passed and charges made once. [W53, W55]"""
@@ -185,10 +190,13 @@ def test_a_killed_save_leaves_the_old_or_the_new_checkpoint() -> None:
     assert {1, 2} == set(outcomes)
 
 
-def test_a_save_over_what_a_killed_one_left_may_be_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("firsts", "seconds"), [((4, 7, 10), (3, 8)), pytest.param(range(4, 12), range(3, 10), marks=pytest.mark.stress)]
+)
+def test_a_save_over_what_a_killed_one_left_may_be_killed(firsts: Iterable[int], seconds: Iterable[int]) -> None:
     """Whatever two kills leave is one whole checkpoint. [W42]"""
-    for first in range(4, 12):
-        for second in (3, 5, 7, 9):
+    for first in firsts:
+        for second in seconds:
             context = saving("twice")
             kill_child_at(first, context, "twice")
             kill_child_at(second, context, "twice")

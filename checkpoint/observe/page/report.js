@@ -4,38 +4,15 @@ const record = JSON.parse(document.getElementById("record").textContent);
 const { tasks, task, label, outcome, outcomes, seconds, size, upstream, bars } = record;
 const count = task.length;
 const MOST_SHOWN = 1000, LABELLED = 14, PAGE = 100;
+const { element, clock, bytes, sortable, sortRows } = page;
 const byId = (id) => document.getElementById(id);
 
 const downstream = Array.from({ length: count }, () => []);
 upstream.forEach((above, node) => above.forEach((each) => downstream[each].push(node)));
 const startOf = new Map(), laneOf = new Map();
 bars.node.forEach((node, i) => { startOf.set(node, bars.start[i]); laneOf.set(node, bars.lane[i]); });
+const reasonOf = (node) => record.reasons[record.why[node]] ?? "";
 const onPath = new Set(record.path);
-
-function element(name, attributes = {}, text) {
-  const isSvg = ["svg", "g", "rect", "path", "text", "title"].includes(name);
-  const made = isSvg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function clock(time) {
-  if (time > 0 && time < 0.0995) return `${Number((time * 1000).toPrecision(2))} ms`;
-  if (time < 9.95) return `${time.toFixed(1)} s`;
-  if (time < 60) return `${time.toFixed(0)} s`;
-  const whole = Math.round(time), two = (number) => String(number).padStart(2, "0");
-  const hours = Math.floor(whole / 3600), minutes = Math.floor(whole / 60) % 60;
-  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
-}
-
-function bytes(number) {
-  for (const unit of ["B", "kB", "MB", "GB"]) {
-    if (number < 1000) return `${unit === "B" ? number : Number(number.toPrecision(3))} ${unit}`;
-    number /= 1000;
-  }
-  return `${Number(number.toPrecision(3))} TB`;
-}
 
 const shortened = (text, most) => (text.length <= most ? text : "…" + text.slice(1 - most));
 
@@ -203,6 +180,7 @@ function choose(node) {
   if (laneOf.has(node)) parts.push(`on ${record.lanes[laneOf.get(node)]} at ${clock(startOf.get(node))}`);
   if (onPath.has(node)) parts.push("on the critical path");
   view.append(element("div", {}, parts.join(", ")));
+  if (reasonOf(node)) view.append(element("div", {}, `why it was computed: ${reasonOf(node)}`));
   view.append(element("div", {}, `requires ${named(upstream[node])}`), element("div", {}, `required by ${named(downstream[node])}`));
 }
 
@@ -281,9 +259,10 @@ const COLUMNS = [
   ["began", (node) => startOf.get(node) ?? -1, (node) => (startOf.has(node) ? clock(startOf.get(node)) : "")],
   ["worker", (node) => laneOf.get(node) ?? -1, (node) => (laneOf.has(node) ? record.lanes[laneOf.get(node)] : "")],
   ["requires", (node) => upstream[node].length, (node) => upstream[node].length || ""],
+  ["why", (node) => reasonOf(node), (node) => reasonOf(node)],
 ];
-const lowered = label.map((text) => text.toLowerCase());
-let order = { column: 2, sign: -1 }, page = 0, found = [];
+const lowered = label.map((text, node) => `${text} ${reasonOf(node)}`.toLowerCase());
+let order = { column: 2, sign: -1 }, shownPage = 0, found = [];
 
 function search() {
   const words = byId("filter-text").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -299,22 +278,23 @@ function search() {
     const x = value(a), y = value(b);
     return order.sign * (x < y ? -1 : x > y ? 1 : 0) || a - b;
   });
-  page = 0;
+  shownPage = 0;
   showPage();
 }
 
 function showPage() {
   const pages = Math.max(1, Math.ceil(found.length / PAGE));
-  page = Math.min(Math.max(page, 0), pages - 1);
+  shownPage = Math.min(Math.max(shownPage, 0), pages - 1);
   byId("found").textContent = `${found.length} of ${count}`;
-  byId("page").textContent = `page ${page + 1} of ${pages}`;
-  byId("previous").disabled = page === 0;
-  byId("next").disabled = page === pages - 1;
-  byId("table").tBodies[0].replaceChildren(...found.slice(page * PAGE, (page + 1) * PAGE).map((node) => {
+  byId("page").textContent = `page ${shownPage + 1} of ${pages}`;
+  byId("previous").disabled = shownPage === 0;
+  byId("next").disabled = shownPage === pages - 1;
+  byId("table").tBodies[0].replaceChildren(...found.slice(shownPage * PAGE, (shownPage + 1) * PAGE).map((node) => {
     const row = element("tr");
     COLUMNS.forEach(([name, , text], i) => {
       if (i) {
-        row.append(element("td", i === 1 ? { class: outcome[node] === 2 ? "text failed" : "text" } : {}, text(node)));
+        const isText = name === "outcome" || name === "why", isBad = i === 1 && outcome[node] === 2;
+        row.append(element("td", isText ? { class: isBad ? "text failed" : `text ${name}` } : {}, text(node)));
         return;
       }
       const cell = element("th", { scope: "row" }), button = element("button", { type: "button" }, text(node));
@@ -324,17 +304,6 @@ function showPage() {
     });
     return row;
   }));
-}
-
-function sortable(header, index, click) {
-  const button = element("button", { type: "button" }, header.textContent);
-  button.addEventListener("click", () => {
-    const sign = header.getAttribute("aria-sort") === "descending" ? 1 : -1;
-    for (const other of header.parentElement.children) other.removeAttribute("aria-sort");
-    header.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
-    click(index, sign);
-  });
-  header.replaceChildren(button);
 }
 
 function drawTable() {
@@ -350,18 +319,9 @@ function drawTable() {
   all("filter-outcome", outcomes);
   for (const id of ["filter-text", "filter-task", "filter-outcome"]) byId(id).addEventListener("input", search);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("previous").addEventListener("click", () => { page--; showPage(); });
-  byId("next").addEventListener("click", () => { page++; showPage(); });
+  byId("previous").addEventListener("click", () => { shownPage--; showPage(); });
+  byId("next").addEventListener("click", () => { shownPage++; showPage(); });
   search();
-}
-
-function sortRows(table) {
-  [...table.tHead.rows[0].cells].forEach((header, i) => sortable(header, i, (column, sign) => {
-    const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    const compare = (a, b) => (column ? Number(value(a)) - Number(value(b)) : value(a) < value(b) ? -1 : 1);
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort((a, b) => sign * compare(a, b)));
-  }));
 }
 
 if (count <= 60) tasks.forEach((_, index) => opened.add(index));

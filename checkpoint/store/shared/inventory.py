@@ -29,6 +29,7 @@ from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.disk import folder_name
 from checkpoint.store.entry import Entry
 from checkpoint.store.inventory import Found, Item, directories_in, writes_without_values
+from checkpoint.store.shared.lease import LONGEST_SECONDS, abandoned
 from checkpoint.store.shared.names import SIGNATURE_BYTES, Clears, EntryName, digest_of
 from checkpoint.store.shared.objects import each
 from checkpoint.store.shared.shared import SharedStore
@@ -195,9 +196,11 @@ class SharedInventory:
 
     def loose(self) -> dict[str, int]:
         """Return what killed writers have left, and nobody has touched for a while."""
-        before = time.time() - self.grace
+        now = time.time()
         found = [size for prefix in _LOOSE for size in self._objects.sizes(prefix)]
-        return {each_.name: each_.size for each_ in found if each_.written_at <= before}
+        left = [size for size in found if size.written_at <= now - self.grace]
+        left += abandoned(self._objects, now - max(self.grace, LONGEST_SECONDS))
+        return {size.name: size.size for size in left}
 
     def directories(self, task: str) -> dict[str, int]:
         """Return the folders of task_directory() that this host sees."""

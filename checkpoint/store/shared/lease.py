@@ -24,9 +24,9 @@ from typing import NamedTuple, Self
 
 import xxhash
 
-from checkpoint.store.shared.objects import Objects
+from checkpoint.store.shared.objects import Objects, Size, each
 
-__all__ = ["LONGEST_SECONDS", "Lease", "end", "place_of", "read", "signs_of"]
+__all__ = ["LONGEST_SECONDS", "Lease", "abandoned", "end", "place_of", "read", "signs_of"]
 
 #: Nobody is waited for any longer without a sign of life, whatever a lease says.
 LONGEST_SECONDS = 600.0
@@ -105,3 +105,14 @@ def end(objects: Objects, place: str, lease: Lease, right: Lease) -> bool:
         objects.delete([place])
     objects.delete([at])
     return True
+
+
+def abandoned(objects: Objects, before: float) -> list[Size]:
+    """Return the objects that were left behind by owners who have given no sign of life since a moment."""
+    found = objects.sizes(_FOLDER)
+    recent = {size.name for size in found if size.written_at > before}
+    old = [size for size in found if size.name not in recent]
+    leases = each(objects, lambda size: read(objects, size.name), old)
+    return [
+        size for size, lease in zip(old, leases, strict=True) if lease is None or signs_of(lease.owner) not in recent
+    ]
