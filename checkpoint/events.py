@@ -14,7 +14,8 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, final
+from dataclasses import dataclass, field
+from typing import Protocol, final
 
 from checkpoint.counts import TaskCount
 from checkpoint.graph import Instance
@@ -45,7 +46,8 @@ class EventKind(enum.Enum):
 
 
 @final
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One thing that happened to an instance.
 
     Attributes:
@@ -70,7 +72,8 @@ class Event(NamedTuple):
 
 
 @final
-class RunBegun(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunBegun:
     """What a run is about to do.
 
     Attributes:
@@ -87,7 +90,7 @@ class RunBegun(NamedTuple):
     upstream: Sequence[Sequence[int]]
     limits: Mapping[str, int]
     limits_of: Mapping[str, tuple[str, ...]]
-    expected_seconds: Callable[[int], float | None]
+    expected_seconds: Callable[[int], float | None] = field(repr=False)
     at: float
 
     @property
@@ -97,7 +100,8 @@ class RunBegun(NamedTuple):
 
 
 @final
-class Tick(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tick:
     """How a run stands.
 
     Attributes:
@@ -114,7 +118,8 @@ class Tick(NamedTuple):
 
 
 @final
-class RunEnded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunEnded:
     """What came of a run: seconds, what was done by task, and the exception that ended it early, such as Ctrl-C."""
 
     seconds: float
