@@ -1,4 +1,4 @@
-"""Command line: `python -m benchmarks [NAME ...] [--peers] [--quick] [--list] [--json FILE] [--check] [--accept]`."""
+"""Command line: `python -m benchmarks [NAME ...]` and options; see `--help`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import plots
 from benchmarks.measure import Figure
 
 _FOLDER = Path(__file__).parent
@@ -45,14 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(names()))
         return 0
-    figures: list[Figure] = []
+    measured: dict[str, list[Figure]] = {}
     chosen = options.names or [name for name in names() if options.peers or name != _PEERS]
     for name in chosen:
-        measured = list(figures_of(name, quick=options.quick))
-        _show(name, measured)
-        figures += measured
+        measured[name] = list(figures_of(name, quick=options.quick))
+        _show(name, measured[name])
+    figures = [figure for each in measured.values() for figure in each]
     if options.json:
         options.json.write_text(json.dumps([dataclasses.asdict(figure) for figure in figures], indent=2) + "\n")
+    if options.plot:
+        print("\n".join(map(str, plots.draw(measured, options.plot))))
     if options.accept:
         _accept(figures)
     return _check(figures) if options.check else 0
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names of the benchmarks and stop")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds: a trial, not a measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the figures into a folder; needs matplotlib")
     parser.add_argument("--check", action="store_true", help="compare ratios with baseline.json; exit code 1 if moved")
     parser.add_argument("--accept", action="store_true", help="write the measured ratios to baseline.json")
     return parser

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -50,21 +51,23 @@ def figures(quick: bool) -> Iterator[Figure]:
 
 
 @contextlib.contextmanager
-def program(name: str, kind: str, size: int, phase: str, *, by_wall: bool = False) -> Iterator[Pass]:
+def program(
+    name: str, kind: str, size: int, phase: str, *, by_wall: bool = False, most_seconds: float = 60.0
+) -> Iterator[Pass]:
     """Give a pass that runs a program of `benchmarks/programs`, cold in a new folder each time.
 
     Raises:
-        subprocess.SubprocessError: it failed, or its value is wrong, or it took more than a minute.
+        subprocess.SubprocessError: it failed, or its value is wrong, or it took too long.
     """
     with TemporaryDirectory(prefix="checkpoint-benchmark-") as kept:
-        run = _runner(name, kind, size, time.perf_counter if by_wall else _processor_time)
+        run = _runner(name, kind, size, time.perf_counter if by_wall else _processor_time, most_seconds)
         if phase == "warm":
             run(kept)
 
         def timed() -> float:
             if phase == "warm":
                 return run(kept)
-            with TemporaryDirectory(prefix="checkpoint-benchmark-") as folder:
+            with TemporaryDirectory(prefix="checkpoint-benchmark-", ignore_cleanup_errors=True) as folder:
                 return run(folder)
 
         yield timed
@@ -75,14 +78,23 @@ def _processor_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _runner(name: str, kind: str, size: int, clock: Callable[[], float]) -> Callable[[str], float]:
+def _runner(name: str, kind: str, size: int, clock: Callable[[], float], most_seconds: float) -> Callable[[str], float]:
     environment = {variable: value for variable, value in os.environ.items() if variable != "PYTHONDONTWRITEBYTECODE"}
     environment["PYTHONPATH"] = str(_ROOT)
 
     def run(folder: str) -> float:
         command = [sys.executable, "-m", "benchmarks.programs", name, kind, str(size), folder]
         began = clock()
-        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=60)
+        with subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True) as process:  # fmt: skip
+            try:
+                process.wait(most_seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+                raise
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
         return clock() - began
 
     return run

@@ -166,7 +166,7 @@ def encode(
     """
     buffers: list[memoryview] = []
     try:
-        stream = _dump(value, buffers) if codec is None else bytes(memoryview(codec.encode(value)))
+        stream = _streamed(value, buffers) if codec is None else [bytes(memoryview(codec.encode(value)))]
     except MemoryError:
         raise
     except Exception as error:
@@ -174,11 +174,12 @@ def encode(
         raise UnstorableError(str(call), where, reason) from error
     name = b"pickle" if codec is None else codec.name.encode()
     sizes = [buffer.nbytes for buffer in buffers]
-    table = _table(len(name), len(sizes)).pack(len(name), name, len(sizes), len(stream), *sizes)
-    lead = [table + stream] if len(stream) < LARGE_BUFFER_BYTES else [table, stream]
+    stream_size = sum(map(len, stream))
+    table = _table(len(name), len(sizes)).pack(len(name), name, len(sizes), stream_size, *sizes)
+    lead = [table + stream[0]] if stream_size < LARGE_BUFFER_BYTES else [table, *stream]
     lead_digest, buffers_digest = _digest_of(lead), _digest_of(buffers)
     body: list[_Bytes] = [*lead]
-    position = len(table) + len(stream)
+    position = len(table) + stream_size
     for buffer in buffers:
         gap = bytes(-position % _ALIGNMENT)
         body += [gap, buffer]
@@ -241,6 +242,13 @@ def _combine(lead_digest: bytes, buffers_digest: bytes) -> bytes:
     if buffers_digest == _NO_BUFFERS:
         return lead_digest
     return xxhash.xxh3_128_digest(lead_digest + buffers_digest)
+
+
+def _streamed(value: Any, buffers: list[memoryview]) -> list[bytes]:
+    """Return a pickle in parts: large bytes are not copied, which would take as long as compressing them."""
+    if type(value) is bytes and LARGE_BUFFER_BYTES <= len(value) < 2**32:
+        return [b"\x80\x05B" + len(value).to_bytes(4, "little"), value, b"\x94."]
+    return [_dump(value, buffers)]
 
 
 #: Types of values that nobody can change.

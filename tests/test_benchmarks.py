@@ -16,14 +16,39 @@ from benchmarks.measure import Figure, Goal, compare
 _FOLDER = Path(command.__file__).parent
 
 
-@pytest.mark.parametrize("name", ["keys", "codec", "store"])
-def test_a_benchmark_yields_positive_figures(name: str) -> None:
-    """Each figure has a finite positive value and ratio, and a name of its own."""
-    figures = list(command.figures_of(name, quick=True))
+def are_whole(figures: list[Figure]) -> bool:
+    """Tell whether there are figures, each with a finite positive value and ratio and a name of its own."""
+    numbers = [number for each in figures for number in (each.value, each.ratio)]
+    names = {figure.name for figure in figures}
+    return 0 < len(names) == len(figures) and all(math.isfinite(number) and number > 0 for number in numbers)
 
-    assert figures
-    assert all(math.isfinite(number) and number > 0 for each in figures for number in (each.value, each.ratio))
-    assert len({figure.name for figure in figures}) == len(figures)
+
+def test_a_benchmark_yields_positive_figures() -> None:
+    """Each figure has a finite positive value and ratio, and a name of its own."""
+    assert are_whole(list(command.figures_of("keys", quick=True)))
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("name", sorted({*command.names()} - {"peers", "dask", "events"}))
+def test_every_benchmark_yields_positive_figures(name: str) -> None:
+    """The same of all that need no other library."""
+    assert are_whole(list(command.figures_of(name, quick=True)))
+
+
+@pytest.mark.stress
+def test_peers_that_are_not_installed_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """DiskCache is always there; no library that is installed gives a wrong value or fails."""
+    figures = list(command.figures_of("peers", quick=True))
+    assert (True, []) == (any("diskcache.memoize" in each.name for each in figures), caplog.records)
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    """`--plot` gives a picture of each benchmark, and one of what was measured at three sizes or more."""
+    pytest.importorskip("matplotlib")
+    sized = [Figure(f"of {size:,}", "us", 3.0, 0.0, "that", 1.1, Goal(2.0)) for size in (100, 1_000, 10_000)]
+    files = command.plots.draw({"one": [Figure("it", "us", 1.0, 0.0, "that", 0.5)], "sizes": sized}, tmp_path)
+    assert ["by-size.svg", "one.svg", "sizes.svg"] == sorted(path.name for path in files)
+    assert all("<svg" in path.read_text(encoding="utf-8") for path in files)
 
 
 def test_list_names_every_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ import pytest
 from contract_store import CHECKS, KEY, LARGE, TASK, value_at, walk_store, write_of
 
 import checkpoint.store.cache
+import checkpoint.store.disk
 from checkpoint import CheckpointError, DamagedEntryError, StoreError, open_store
 from checkpoint.codec import decode
 from checkpoint.store import Epoch, Store, WriteBehind, current_store, store_at
@@ -340,11 +341,12 @@ print(store.write(TASK, [write_of(value, key)]), value_at(store, key) == value)
 
 
 def test_a_clock_that_jumps_does_not_end_the_wait_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that another process is just writing is opened when it is free, whatever the time of day is. [45]"""
+    """An older folder that another process is just writing is opened when it is free, whatever the time is. [45]"""
     DiskStore(str(tmp_path)).write(TASK, [write_of("value")])
     (database,) = tmp_path.rglob("cache.db")
     pauses: list[float] = []
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("PRAGMA user_version = 2")  # a folder of the present format is opened without waiting
         other.execute("BEGIN IMMEDIATE")
 
         def wait(seconds: float) -> None:
@@ -618,3 +620,15 @@ def test_store_errors_are_errors_of_this_package(disk: DiskStore) -> None:
     Path(disk.url).write_text("in the way")
     with pytest.raises(CheckpointError):
         disk.write(TASK, [write_of(1)])
+
+
+def test_many_tasks_need_few_open_files(disk: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tasks a store has, few of their folders are open at a time, and all answer."""
+    monkeypatch.setattr(checkpoint.store.disk, "_MOST_OPEN", 5)
+    tasks = [f"test.many{number}" for number in range(30)]
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else 0
+    for task in tasks:
+        disk.write(task, [write_of(1)])
+    assert all(disk.lookup(task, [KEY]) for task in tasks)
+    after = len(os.listdir("/proc/self/fd")) if before else 0
+    assert after - before <= 5 * 3

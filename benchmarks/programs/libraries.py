@@ -30,6 +30,7 @@ class Peer(NamedTuple):
 LIBRARIES = {
     "doit": Peer("by_doit", "doit", "all"),
     "jug, 1 process": Peer("by_jug", "jug", "all"),
+    "mandala": Peer("by_mandala", "pymandala", "all"),
     "luigi, 1 worker": Peer("by_luigi", "luigi", "root"),
     "diskcache.memoize": Peer("by_diskcache_memoize", "diskcache", "root"),
     "joblib.Memory": Peer("by_joblib", "joblib", "root"),
@@ -169,6 +170,20 @@ def by_luigi(work: Work, folder: str) -> Any:
     root = Node(key=work.root)
     luigi.build([root], local_scheduler=True, workers=1, no_lock=True, log_level="CRITICAL")
     return int(Path(root.output().path).read_text())
+
+
+def by_mandala(work: Work, folder: str) -> Any:
+    """Use an op for each function and a storage in a file."""
+    from mandala.imports import Storage, op
+
+    storage = Storage(db_path=f"{folder}/kept.db")
+    ops: dict[Any, Any] = {}
+    made: dict[Key, Any] = {}
+    with storage:
+        for key, (function, upstream) in work.nodes().items():
+            compute = ops.get(function) or ops.setdefault(function, op(function))
+            made[key] = compute(*[made[above] for above in upstream])
+    return storage.unwrap(made[work.root])
 
 
 def by_redun(given: Work, folder: str) -> Any:

@@ -1,7 +1,6 @@
-"""FolderCache: the DiskCache of one folder; frames are in rows, or in files that are complete before their rows.
+"""FolderCache: the DiskCache of one folder, with frames as its values and connections that stay open.
 
-Values below 32 KiB live in the row, larger ones in a file of their own. Nothing is ever evicted unless its settings say
-so; no wait is endless.
+Values below 32 KiB live in the row, larger ones in a file of their own that is complete before the row names it.
 
 Must not know: what rows mean.
 
@@ -11,9 +10,11 @@ Next: store/reading.py
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, final
@@ -24,7 +25,7 @@ from checkpoint.codec import Frame
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.folders import sync_folder
 
-__all__ = ["FolderCache", "FrameDisk", "MappedFile", "Sql", "open_cache"]
+__all__ = ["FolderCache", "FrameDisk", "Sql", "blank_database"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -35,18 +36,10 @@ _SETTINGS = {
     "disk_min_file_size": 32 * 1024,
     "disk_pickle_protocol": 5,
     "sqlite_auto_vacuum": 2,
-    "sqlite_mmap_size": 0,  # a damaged database raises an error instead of a bus error
+    "sqlite_mmap_size": 0,
 }
 
 Sql = Callable[..., sqlite3.Cursor]
-
-
-@final
-class MappedFile(mmap.mmap):
-    """A file in memory that knows which one it is."""
-
-    #: Device, number, size and times of the file: another one if it was written since.
-    identity: tuple[int, ...] = ()
 
 
 @final
@@ -71,14 +64,14 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         name, path = self.filename()
         temporary = f"{path}.tmp"
         try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(path), mode=0o700)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb", buffering=0) as file:
+            descriptor = _created(temporary)
+            try:
                 for part in value.parts:
-                    _write_all(file.fileno(), memoryview(part).cast("B"))
+                    _write_all(descriptor, memoryview(part).cast("B"))
                 if self.is_durable:
-                    os.fsync(file.fileno())
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
             os.replace(temporary, path)
             if self.is_durable:
                 sync_folder(os.path.dirname(path))
@@ -90,10 +83,10 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return value.size, diskcache.core.MODE_BINARY, name, None
 
     def filename(self, key: Any = None, value: Any = None) -> tuple[str, str]:
-        """Return a new name in one of 256 folders, and its path."""
+        """Return a new name in one of 16 folders, and its path."""
         text = os.urandom(16).hex()
-        name = os.path.join(text[:2], f"{text[2:]}.val")
-        return name, os.path.join(self._directory, name)
+        name = f"0{text[0]}/{text[2:]}.val"  # a folder costs as much as a file of some megabytes
+        return name, f"{self._directory}/{name}"
 
     def remove(self, file_path: str) -> None:
         """Remove a file, and not its folder as DiskCache does: another writer may just be about to use that."""
@@ -104,13 +97,13 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         """Return a frame's bytes: from the row, or a read-only map of its file."""
         if not isinstance(filename, str):  # other types than these two are damage, and an empty frame says so
             return value if isinstance(value, bytes) else b""
-        with open(os.path.join(self._directory, filename), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not found.st_size:
-                return b""
-            mapped = MappedFile(file.fileno(), 0, access=mmap.ACCESS_READ)
-            mapped.identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-            return mapped
+        descriptor = os.open(f"{self._directory}/{filename}", os.O_RDONLY)
+        try:
+            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except ValueError:  # it is empty
+            return b""
+        finally:
+            os.close(descriptor)
 
 
 class _Connection(sqlite3.Connection):
@@ -125,12 +118,29 @@ class _Connection(sqlite3.Connection):
 class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     """The DiskCache of one folder: that of a task, with settings of its own that of something else."""
 
-    def __init__(self, folder: str, *, is_durable: bool = False, **settings: Any) -> None:
-        self._is_durable = is_durable
-        super().__init__(folder, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
-        self.disk.is_durable = is_durable  # pyright: ignore[reportAttributeAccessIssue]  # FrameDisk has it
+    def __init__(self, folder: str, *, is_durable: bool = False) -> None:
+        """Take the folder of a complete database, or of one that `set_up` will complete; nothing is read or written."""
+        self._directory, self._timeout, self._is_durable = folder, LOCK_SECONDS, is_durable
+        self._local, self._txn_id = threading.local(), None
+        self._disk = FrameDisk(folder, _SETTINGS["disk_min_file_size"], _SETTINGS["disk_pickle_protocol"])
+        self._disk.is_durable = is_durable
         #: Names of records that are certainly there.
         self.recorded: set[str] = set()
+        self._identity = self._identify()
+
+    def set_up(self, **settings: Any) -> None:
+        """Make the tables that are missing, with settings of its own; takes longer than all that comes after.
+
+        Raises:
+            sqlite3.Error, diskcache.Timeout, OSError: it cannot be had.
+        """
+        try:
+            super().__init__(self._directory, timeout=LOCK_SECONDS, disk=FrameDisk, **(_SETTINGS | settings))
+        except (sqlite3.Error, diskcache.Timeout, OSError):
+            raise
+        except Exception as error:  # what DiskCache makes of settings that aren't its own
+            raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
+        self._disk.is_durable = self._is_durable
         self._identity = self._identify()
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -173,36 +183,63 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
             local.pid = os.getpid()
         connection: sqlite3.Connection | None = getattr(local, "con", None)
         if connection is None:
-            connection = local.con = sqlite3.connect(
-                os.path.join(self._directory, "cache.db"),
+            connection = sqlite3.connect(
+                f"{self._directory}/cache.db",
                 timeout=self._timeout,
                 isolation_level=None,
                 check_same_thread=False,  # used by one thread, but the collector may close it in another
                 factory=_Connection,
             )
-            with contextlib.suppress(sqlite3.OperationalError):  # a new database has no settings yet
-                for name, value in connection.execute("SELECT key, value FROM Settings").fetchall():
-                    if name.startswith("sqlite_"):
-                        self.reset(name, value, update=False)
-            if self._is_durable:
-                connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = 8192")
+            connection.execute("PRAGMA mmap_size = 0")  # a damaged database raises an error instead of a bus error
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._is_durable else 'NORMAL'}")
+            local.con = connection
         return connection
 
 
-def open_cache(path: str, *, is_durable: bool) -> FolderCache:
-    """Return the cache of a folder, made if it has none.
-
-    Raises:
-        sqlite3.Error, diskcache.Timeout, OSError: it cannot be opened for writing.
-    """
+def _created(path: str) -> int:
+    """Open a new file, and make its folder first if it is the first one there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return FolderCache(path, is_durable=is_durable)
-    except (sqlite3.Error, diskcache.Timeout, OSError):
-        raise
-    except Exception as error:  # what DiskCache makes of settings that aren't its own
-        raise sqlite3.DatabaseError(f"malformed settings ({error})") from error
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), mode=0o700)
+        return os.open(path, flags, 0o600)
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:
     while len(data):
         data = data[os.write(descriptor, data) :]
+
+
+@functools.cache
+def blank_database() -> bytes:
+    """Return an empty database with DiskCache's tables, as bytes of a file; b"" where it can't be made like that."""
+    if not hasattr(sqlite3.Connection, "serialize"):
+        return b""
+    blank = bytearray(_Blank().database())
+    blank[18:20] = b"\2\2"  # it keeps a write-ahead log, which only files can
+    return bytes(blank)
+
+
+@final
+class _Blank(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A DiskCache whose database is in memory."""
+
+    def __init__(self) -> None:
+        self._memory = sqlite3.connect(":memory:", isolation_level=None)
+        super().__init__(os.curdir, **_SETTINGS)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        return self._memory
+
+    def close(self) -> None:
+        """Stay open: DiskCache closes what it has set up, and opens it again."""
+
+    def database(self) -> bytes:
+        """Return the database, and close it."""
+        made: bytes = self._memory.serialize()
+        self._memory.close()
+        return made

@@ -30,11 +30,11 @@ import xxhash
 
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.store.advice import LOCK_SECONDS, advice_on
-from checkpoint.store.cache import FolderCache, Sql, open_cache
+from checkpoint.store.cache import FolderCache, Sql
 from checkpoint.store.claims import Claims, changes_at, open_claims
 from checkpoint.store.entry import Entry, Epoch, Record, Write
 from checkpoint.store.folders import make_folder
-from checkpoint.store.formats import FORMAT, check_format, check_number, migrate
+from checkpoint.store.formats import FORMAT, check_number, format_of, migrate, place_blank
 from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.reading import Reader, is_refusal
 from checkpoint.store.settings import Settings
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DiskStore", "disk_store", "folder_name"]
 
+#: Each open folder has three open files.
+_MOST_OPEN = 100
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
 #: How many rows are read at a time where all are wanted.
@@ -98,6 +100,8 @@ class DiskStore:
         self.settings = settings
         self._folder = os.path.join(root, "checkpoint")
         self._caches: dict[str, FolderCache] = {}
+        #: Whether it is known that the folder is not on a network file system.
+        self._is_local = False
         #: Those that cannot be written.
         self._readers: dict[str, Reader] = {}
         self._lock = threading.Lock()
@@ -157,25 +161,39 @@ class DiskStore:
             if task in self._readers:
                 self._readers[task].close()  # it may keep SQLite from writing in this whole process
             with self._explained(path):
-                self._make(self.url, self._folder, path)
                 database = os.path.join(path, "cache.db")
+                if not os.path.exists(database):
+                    self._make(self.url, self._folder, path)
+                    place_blank(database)
                 os.close(os.open(database, os.O_RDWR | os.O_CREAT, 0o600))
-                found = check_format(path, database)
-                cache = open_cache(path, is_durable=self.settings.is_durable)
+                cache = FolderCache(path, is_durable=self.settings.is_durable)
+                found = format_of(path, cache._con)
+                if found < FORMAT:
+                    cache.set_up()
                 names = cache.rows(_SELECT_NAME, (_NAME,))
                 if not names:
                     cache._sql(_UPSERT, (_NAME, time.time(), 0, task, 0, diskcache.core.MODE_RAW, None, None))
                 _check_name(path, task, names)
                 if found < FORMAT:
                     migrate(database)
+            self._close_oldest()
             self._caches[task] = cache
             self._readers.pop(task, None)
             return cache
 
+    def _close_oldest(self) -> None:
+        """Forget the folders that were opened first; a thread that still uses one has a connection of its own."""
+        idle = [task for task, cache in self._caches.items() if cache._txn_id is None]
+        for task in idle[: max(0, len(self._caches) + 1 - _MOST_OPEN)]:
+            self._caches.pop(task).close()
+
     def _refuse_network(self) -> None:
+        if self._is_local:
+            return
         if kind := network_kind_of(self._folder):
             advice = f"use file://{os.path.abspath(self.url)}?shared, or a folder on a local disk"
             raise StoreError(self.url, f"SQLite may lose results on its network file system ({kind})", advice)
+        self._is_local = True
 
     def _make(self, *folders: str) -> None:
         """Make folders for this user alone, each in the one before."""
@@ -325,7 +343,9 @@ class DiskStore:
                     group = {write.key: (write, row) for write, row in reversed(pending)}
                     gone, first = self._make_room(sql, discard, [write for write, _ in group.values()])
                     superseded += gone
-                    cache._con.executemany(_UPSERT, [row for write, row in group.values() if write.row not in first])
+                    self._open(task)._con.executemany(
+                        _UPSERT, [row for write, row in group.values() if write.row not in first]
+                    )
                     for position, write in enumerate(writes) if first else ():
                         if group[write.key][0] is write and (stays := first.get(write.row)) is not None:
                             kept[position] = stays.digest == write.entry.digest

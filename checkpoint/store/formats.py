@@ -15,16 +15,20 @@ Next: store/mounts.py
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 
 from checkpoint.errors import StoreError
 from checkpoint.store.advice import LOCK_SECONDS
+from checkpoint.store.cache import blank_database
 
-__all__ = ["FORMAT", "check_format", "check_number", "migrate"]
+__all__ = ["FORMAT", "check_number", "format_of", "migrate", "place_blank"]
 
 #: The present format.
 FORMAT = 3
+#: Where a database file has its `user_version`.
+_NUMBER_AT = 60
 #: Format -> the statements that make the next one of it, in one transaction with its number.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {1: (), 2: ()}
 
@@ -38,19 +42,18 @@ def _opened(database: str) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _format_of(connection: sqlite3.Connection) -> int:
+def _number_of(connection: sqlite3.Connection) -> int:
     ((found,),) = connection.execute("PRAGMA user_version").fetchall()
     return int(found) or 1
 
 
-def check_format(folder: str, database: str) -> int:
-    """Return the format of a database file; changes nothing.
+def format_of(folder: str, connection: sqlite3.Connection) -> int:
+    """Return the format of an open database; changes nothing.
 
     Raises:
         StoreError: it is newer than the present one.
     """
-    with _opened(database) as connection:
-        found = _format_of(connection)
+    found = _number_of(connection)
     check_number(folder, found)
     return found
 
@@ -66,11 +69,33 @@ def check_number(folder: str, found: int) -> None:
         raise StoreError(folder, reason, "upgrade checkpoint, or name another folder with $CP_CACHE_DIR or store=")
 
 
+def place_blank(database: str) -> None:
+    """Make a database of the present format that is empty and whole from its first moment on, whoever else makes it.
+
+    Nothing happens where files can't be made without a name: then its tables are made one by one, for longer.
+    """
+    blank = blank_database() if hasattr(os, "O_TMPFILE") else b""
+    if not blank:
+        return
+    try:
+        descriptor = os.open(os.path.dirname(database), os.O_WRONLY | os.O_TMPFILE, 0o600)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            os.write(descriptor, blank[:_NUMBER_AT] + FORMAT.to_bytes(4, "big") + blank[_NUMBER_AT + 4 :])
+            os.fsync(descriptor)
+            # With a descriptor, which an absolute path doesn't need, Python asks for links to be followed.
+            os.link(f"/proc/self/fd/{descriptor}", database, src_dir_fd=descriptor, follow_symlinks=True)
+    finally:
+        os.close(descriptor)
+
+
 def migrate(database: str) -> None:
     """Bring a database with its tables to the present format, once, whoever else opens it."""
     with _opened(database) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        found = _format_of(connection)
+        found = _number_of(connection)
         while found in _MIGRATIONS:
             for statement in _MIGRATIONS[found]:
                 connection.execute(statement)

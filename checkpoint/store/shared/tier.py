@@ -106,7 +106,9 @@ class Tier:
                 if kind := network_kind_of(self._folder):
                     raise OSError(f"it is on a network file system ({kind}); name a local one with $CP_LOCAL_DIR")
                 os.makedirs(self._folder, mode=0o700, exist_ok=True)
-                self._cache = FolderCache(self._folder, **_SETTINGS)
+                cache = FolderCache(self._folder)
+                cache.set_up(**_SETTINGS)
+                self._cache = cache
             return self._cache
 
     @contextlib.contextmanager
