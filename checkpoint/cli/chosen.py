@@ -21,7 +21,15 @@ from checkpoint.filters import Filter, matching
 from checkpoint.inventory import StoredCall, calls, calls_at, task_named
 from checkpoint.store import current_store
 
-__all__ = ["Unusable", "chosen", "completed_tasks", "end_without_calls", "one_of", "store_problems_told"]
+__all__ = [
+    "Unusable",
+    "chosen",
+    "completed_tasks",
+    "each_chosen",
+    "end_without_calls",
+    "one_of",
+    "store_problems_told",
+]
 
 
 class Unusable(click.ClickException):
@@ -31,7 +39,12 @@ class Unusable(click.ClickException):
 
 
 def chosen(text: str, filters: Sequence[str]) -> list[StoredCall]:
-    """Return the stored calls that are meant.
+    """Return the stored calls that are meant; arguments and errors are those of `each_chosen`."""
+    return list(each_chosen(text, filters))
+
+
+def each_chosen(text: str, filters: Sequence[str]) -> Iterator[StoredCall]:
+    """Yield the stored calls that are meant, one at a time, however many there are.
 
     Args:
         text: `module:expression`, or the name of a task or its last parts.
@@ -46,9 +59,10 @@ def chosen(text: str, filters: Sequence[str]) -> list[StoredCall]:
             raise Unusable(f"{text!r} is a target, which takes no filters; name a task to use {filters[0]!r}")
         from checkpoint.targets import instances_at
 
-        return calls_at(store, [(instance.task.name, instance.key) for instance in instances_at(text)])
+        yield from calls_at(store, [(instance.task.name, instance.key) for instance in instances_at(text)])
+        return
     try:
-        return list(matching(calls(store, task_named(store, text)), [Filter.parse(each) for each in filters]))
+        yield from matching(calls(store, task_named(store, text)), [Filter.parse(each) for each in filters])
     except (LookupError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

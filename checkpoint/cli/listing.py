@@ -9,17 +9,26 @@ Next: cli/removing.py
 
 from __future__ import annotations
 
+import heapq
 import shutil
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from checkpoint import texts
-from checkpoint.cli.chosen import Unusable, chosen, completed_tasks, end_without_calls, one_of, store_problems_told
+from checkpoint.cli.chosen import (
+    Unusable,
+    chosen,
+    completed_tasks,
+    each_chosen,
+    end_without_calls,
+    one_of,
+    store_problems_told,
+)
 from checkpoint.cli.options import store_option
 from checkpoint.cli.tables import echo_csv, echo_json, echo_table
 from checkpoint.filters import order_of
@@ -81,23 +90,21 @@ def list_calls(
         if task is None:
             _list_tasks(context, sort, limit, as_json=as_json, as_csv=as_csv)
             return
-        found = chosen(task, filters)
-    found = _sorted_calls(found, sort)
-    first = _limited(found, limit, is_table=not (as_json or as_csv))
+        first, count = _first_calls(each_chosen(task, filters), sort, _most(limit, is_table=not (as_json or as_csv)))
     if as_json:
         echo_json([_facts(call) for call in first])
-    elif as_csv and found:
+    elif as_csv and first:
         _echo_calls_csv(first)
-    elif found:
+    elif first:
         _echo_calls(first)
-        _tell_of_rest(len(found) - len(first))
-    if not found:
+        _tell_of_rest(count - len(first))
+    if not first:
         end_without_calls(context, task, filters)
 
 
-def _limited(rows: Sequence[Any], limit: int | None, *, is_table: bool) -> Sequence[Any]:
-    most = limit if limit is not None else (_ROWS if is_table else 0)
-    return rows[:most] if most else rows
+def _most(limit: int | None, *, is_table: bool) -> int:
+    """Return how many rows to show; 0 for all."""
+    return limit if limit is not None else (_ROWS if is_table else 0)
 
 
 def _tell_of_rest(count: int) -> None:
@@ -115,7 +122,7 @@ def _list_tasks(context: click.Context, sort: str | None, limit: int | None, *, 
     if name not in _SUMMARY:
         raise Unusable(f"there is no column {name!r}; there are {', '.join(_SUMMARY)}")
     found.sort(key=lambda each: _none_last(getattr(each, name), is_reversed), reverse=is_reversed)
-    first = _limited(found, limit, is_table=not (as_json or as_csv))
+    first = found[: _most(limit, is_table=not (as_json or as_csv)) or None]
     if as_json:
         echo_json([asdict(each) for each in first])
     elif as_csv:
@@ -158,16 +165,34 @@ def _echo_tasks(found: Sequence[TaskSummary]) -> None:
 # --- calls -----------------------------------------------------------------------------------------------
 
 
-def _sorted_calls(found: list[StoredCall], sort: str | None) -> list[StoredCall]:
+def _first_calls(found: Iterable[StoredCall], sort: str | None, most: int) -> tuple[list[StoredCall], int]:
+    """Return the first of some calls in an order, all if `most` is 0, and how many there are.
+
+    What is not among the first is not held in memory.
+    """
     name, is_reversed = _column_of(sort or "-stored_at")
-    if sort and found:
-        first = found[0].arguments
-        known = [*first, *meta_names(first).values()]
-        if name.partition(".")[0] not in known and not any(name.partition(".")[0] in each.arguments for each in found):
-            raise Unusable(f"there is no column {name!r}; there are {', '.join(known)}")
-    if sort is None:
-        return sorted(found, key=lambda call: call.entries[0].stored_at, reverse=True)
-    return sorted(found, key=order_of(name), reverse=is_reversed)
+    column = name.partition(".")[0]
+    known: dict[str, None] = {}
+    count = 0
+
+    def counted() -> Iterator[StoredCall]:
+        nonlocal count
+        for call in found:
+            count += 1
+            if sort is not None and column not in known:
+                known.update(dict.fromkeys(call.arguments))
+                if count == 1:
+                    known.update(dict.fromkeys(meta_names(call.arguments).values()))
+            yield call
+
+    key = order_of(name) if sort is not None else lambda call: call.stored_at
+    if most:
+        first = (heapq.nlargest if is_reversed else heapq.nsmallest)(most, counted(), key=key)
+    else:
+        first = sorted(counted(), key=key, reverse=is_reversed)
+    if sort is not None and count and column not in known:
+        raise Unusable(f"there is no column {name!r}; there are {', '.join(known)}")
+    return first, count
 
 
 def _facts(call: StoredCall) -> dict[str, Any]:
