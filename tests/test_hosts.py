@@ -150,6 +150,7 @@ def go_on(program: subprocess.Popen[str]) -> None:
     program.stdin.flush()
 
 
+@pytest.mark.stress
 def test_hosts_share_results_through_a_cut_and_a_kill(hosts: list[Host]) -> None:
     """A host that loses its network fails with an error and keeps what it stored; others go on from there.
 
@@ -236,6 +237,7 @@ def test_a_host_takes_over_when_the_holder_is_killed(hosts: list[Host]) -> None:
     assert ["value of host-3, used"] * 2 == said
 
 
+@pytest.mark.stress
 def test_of_two_owners_the_first_result_counts(hosts: list[Host]) -> None:
     """A holder whose cable is cut is taken over; back again, it ends with the result that was there first."""
     server, one, two = hosts
@@ -256,6 +258,7 @@ def test_of_two_owners_the_first_result_counts(hosts: list[Host]) -> None:
     assert ["value of host-3, used"] * 3 == said
 
 
+@pytest.mark.stress
 def test_who_waits_behind_a_cut_ends_with_an_error(hosts: list[Host]) -> None:
     """A host that is cut off while it waits does not wait for ever; started again it finds what the holder computed."""
     server, one, two = hosts
