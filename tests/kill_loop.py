@@ -48,7 +48,8 @@ TURNS = ["processes", "serial", "processes", "threads", "processes", "processes"
 VICTIMS = ("all", "parent", "worker")
 
 _KNOWN = re.compile(
-    r"checkpoint/(\.claims|\.runs/[^/]+\.(json\.zst|part)|[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
+    r"checkpoint/(\.claims|\.runs/[^/]+\.(json\.zst|live|part)|"
+    r"[^/]+/(cache\.db(-wal|-shm|-journal)?|[0-9a-f]{2}/[0-9a-f]{30}\.val(\.tmp)?))"
 )
 _VALUE = re.compile(r".*\.val(\.tmp)?")
 
@@ -298,7 +299,7 @@ class KillLoop:
         if store == "killed":
             assert {} == {at: digest for at, digest in rows.items() if self.expected.get(at) != digest}
         files = [path for path in root.rglob("*") if path.is_file()]
-        assert [] == [path for path in files if not _KNOWN.fullmatch(path.relative_to(root).as_posix())]
+        assert [] == [str(path) for path in files if not _KNOWN.fullmatch(path.relative_to(root).as_posix())]
         in_tmp = [path.name for path in (self.folder / "tmp").iterdir()]
         assert [] == [name for name in in_tmp if not name.startswith("checkpoint-")]
         values = {path for path in files if _VALUE.fullmatch(path.name)}
