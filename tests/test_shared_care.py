@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from buckets import S3
 from contract_store import KEY, NEVER_CLEARED, TASK, write_of
+from kill_loop import until
 from programs import chain, square, total
 from test_shared import Watched, another, over
 
@@ -300,9 +301,7 @@ def test_leases_of_the_dead_are_collected(tmp_path: Path) -> None:
     dead, alive = (opened(f"file://{folder}?shared&lease={seconds}").claims() for seconds in (60, 1))
     assert (dead.take(1), alive.take(2)) == (True, True)
     claims = folder / "checkpoint" / ".claims"
-    deadline = time.monotonic() + 60
-    while not any(claims.glob("owner-*")):
-        assert time.monotonic() < deadline
+    until(lambda: any(claims.glob("owner-*")))
     long_ago = time.time() - 10**6
     for file in [file for file in claims.iterdir() if not file.name.startswith("owner-")]:
         os.utime(file, (long_ago, long_ago))
