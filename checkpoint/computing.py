@@ -327,18 +327,13 @@ class Computing:
         """Wait for a completion; None for an interrupt.
 
         Raises:
-            queue.Empty: it is time to look at what is parked.
+            queue.Empty: it is time to look at what is parked, and whether there are more workers by now.
         """
         assert self._workers is not None
-        while True:
-            self._tick()
-            left, most = self._parking.seconds_left(), 0.25 if self._telling.observers else 1.0
-            if left is None:
-                with contextlib.suppress(queue.Empty):
-                    return self._completions.get(timeout=most)
-            else:
-                with contextlib.nullcontext() if self._batches else self._workers.waiting():
-                    return self._completions.get(timeout=min(left, most))
+        self._tick()
+        left, most = self._parking.seconds_left(), 0.25 if self._telling.observers else 1.0
+        with contextlib.nullcontext() if self._batches else self._workers.waiting():
+            return self._completions.get(timeout=most if left is None else min(left, most))
 
     def _tick(self) -> None:
         now = self._telling.seconds()

@@ -30,7 +30,7 @@ from checkpoint.inputs import Made
 from checkpoint.job import Job, Report
 from checkpoint.policy import current_policy
 from checkpoint.store import Store, WriteBehind
-from checkpoint.traits import ExecutorTraits, Submits, traits_of
+from checkpoint.traits import ExecutorTraits, Submits, traits_of, worker_count
 
 __all__ = ["ExecutorTraits", "SerialExecutor", "Workers", "open_workers"]
 
@@ -140,8 +140,7 @@ def open_workers(
         ExecutorTraits(is_local=True) if isinstance(executor, SerialExecutor) else traits_of(executor)
     ).overridden(traits)
     if traits.is_local:
-        workers = traits.workers() if callable(traits.workers) else traits.workers
-        return _LocalWorkers(executor, min(workers or count, max_workers or sys.maxsize), store, traits=traits)
+        return _LocalWorkers(executor, count, store, most=max_workers, traits=traits)
     return ForeignProcesses(executor, traits, store, usual=count, most=max_workers)
 
 
@@ -227,14 +226,14 @@ class _LocalWorkers:
     def __init__(
         self,
         executor: Submits,
-        count: int,
+        usual: int,
         store: Store,
         *,
+        most: int | None = None,
         traits: ExecutorTraits = _PLAIN,
         is_ours: bool = False,
     ) -> None:
-        self.traits, self.count = traits, count
-        self.ahead = 0 if isinstance(executor, (SerialExecutor, AsyncExecutor)) else count
+        self.traits, self._usual, self._most = traits, usual, most
         self.largest_batch = 1 if isinstance(executor, AsyncExecutor) else _LARGEST_BATCH
         self.is_in_this_thread = isinstance(executor, SerialExecutor)
         self._executor, self._submit, self._is_ours = executor, traits.submit or _submit, is_ours
@@ -244,6 +243,14 @@ class _LocalWorkers:
         self._is_writer = isinstance(executor, SerialExecutor) and not isinstance(store, WriteBehind)
         self._store = WriteBehind(store) if self._is_writer else store
         self._made: dict[Instance, Made] | None = {} if isinstance(executor, SerialExecutor) else None
+
+    @property
+    def count(self) -> int:
+        return worker_count(self.traits, self._usual, self._most)
+
+    @property
+    def ahead(self) -> int:
+        return 0 if isinstance(self._executor, (SerialExecutor, AsyncExecutor)) else self.count
 
     def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
         if isinstance(self._executor, AsyncExecutor):

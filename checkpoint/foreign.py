@@ -26,7 +26,7 @@ from checkpoint.errors import TaskLostError
 from checkpoint.job import Job, Kind, Report
 from checkpoint.store import Store
 from checkpoint.store.parcel import Parcel
-from checkpoint.traits import ExecutorTraits, Submits
+from checkpoint.traits import ExecutorTraits, Submits, worker_count
 from checkpoint.version import address_of, row_of
 
 __all__ = ["ForeignProcesses"]
@@ -78,11 +78,7 @@ class ForeignProcesses:
     @property
     def count(self) -> int:
         """How many batches run at once."""
-        workers = self.traits.workers
-        found = workers() if callable(workers) else workers
-        if self._most is not None:
-            return self._most if callable(workers) or found is None else min(found, self._most)
-        return max(1, found if found is not None else self._usual)
+        return worker_count(self.traits, self._usual, self._most)
 
     @property
     def takes_chains(self) -> bool:

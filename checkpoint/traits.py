@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, final
 
 from checkpoint.checks import flag, function, whole
 
-__all__ = ["Connection", "ExecutorTraits", "Submits", "traits_of"]
+__all__ = ["Connection", "ExecutorTraits", "Submits", "traits_of", "worker_count"]
 
 
 class Submits(Protocol):
@@ -31,8 +31,8 @@ class ExecutorTraits:
     """What cannot be seen from outside of an executor; `run(traits=...)` states it for one of your own.
 
     Args:
-        workers: how many calls it runs at once, or a function that tells; None if unknown (the number of processors
-            is assumed).
+        workers: how many calls it runs at once, or a function that tells, which is asked again and again; None if
+            unknown (the number of processors is assumed).
         is_local: its calls run in this process, so jobs need no pickling.
         submit: `submit(executor, function, *args, **keywords) -> Future`, where the plain call is not right.
         loss: what the death of a worker ends: the whole `executor`, calls that were near (`neighbours`), or the one
@@ -88,6 +88,21 @@ def traits_of(executor: object) -> ExecutorTraits:
         is_local=is_pool_of_threads and type(executor).__name__ != "InterpreterPoolExecutor",
         via="worker" if is_here else None,
     )
+
+
+def worker_count(traits: ExecutorTraits, usual: int, most: int | None) -> int:
+    """Return how many batches to have in an executor at once.
+
+    Args:
+        traits: of the executor.
+        usual: how many where neither it nor the caller tells.
+        most: what the caller tells. Of workers that come and go it is how many there may be, so it is kept up.
+    """
+    workers = traits.workers
+    found = workers() if callable(workers) else workers
+    if most is not None:
+        return most if callable(workers) or found is None else min(found, most)
+    return max(1, found if found is not None else usual)
 
 
 @final

@@ -62,6 +62,7 @@ class Program:
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
+        self._processes: list[subprocess.Popen[str]] = []
         for name in ("begun", "ended"):
             (folder / name).mkdir(parents=True)
         (folder / "helpers.py").write_text(HELPERS)
@@ -71,9 +72,18 @@ class Program:
         """Start the script; it gives up a lost scheduler after some time."""
         command = [sys.executable, "program.py", address, str(self.folder), str(self.count)]
         environment = {**os.environ, "PYTHONPATH": PACKAGE, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": patience}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what was started, also after a test that failed."""
+        self.let_go()
+        for process in self._processes:
+            with process:  # waits, and closes its pipes
+                process.kill()
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[str, str]:
         output, errors = process.communicate(timeout=120)
@@ -112,7 +122,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def program(tmp_path: Path) -> Iterator[Program]:
     program = Program(tmp_path / "project", 20)
     yield program
-    program.let_go()
+    program.close()
 
 
 def test_a_killed_worker_costs_what_it_was_running(cluster: Cluster, program: Program) -> None:

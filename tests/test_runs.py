@@ -18,6 +18,7 @@ from typing import Any
 
 import programs
 import pytest
+from clusters import wait_for
 from programs import chain, choose, process_of, square, total
 
 from checkpoint import (
@@ -320,6 +321,23 @@ def test_traits_of_an_unknown_executor_can_be_given() -> None:
         traits = ExecutorTraits(workers=3, is_local=True, submit=submit)
         assert choose(6, 3).run(executor=pool, traits=traits) == 20
     assert submitted
+
+
+@memo
+def meeting(i: int, folder: str) -> int:
+    """Begin, and wait until the other one has begun, too."""
+    Path(folder, str(i)).touch()
+    wait_for(lambda: len(os.listdir(folder)) == 2)
+    return i
+
+
+def test_a_worker_that_comes_while_all_others_are_busy_gets_work(tmp_path: Path) -> None:
+    """A run whose workers all compute looks now and then whether there are more by now."""
+    tmp_path.joinpath("met").mkdir()
+    folder = str(tmp_path / "met")
+    traits = ExecutorTraits(workers=lambda: 2 if os.listdir(folder) else 1)
+    with ThreadPoolExecutor(2) as pool:
+        assert [0, 1] == run([meeting(i, folder) for i in range(2)], executor=pool, traits=traits)
 
 
 # --- limits ----------------------------------------------------------------------------------------------
