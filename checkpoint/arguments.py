@@ -23,7 +23,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Union, get_args, get_origin
 
-from checkpoint.filters import literal, seconds_of
+from checkpoint.amounts import seconds_of
+from checkpoint.filters import literal
 
 __all__ = ["arguments_of", "value_of"]
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -71,7 +72,7 @@ def export_bundle(store: Store, calls: Iterable[StoredCall], path: str | os.Path
         how many entries were written.
 
     Raises:
-        BundleError: one of them is damaged.
+        BundleError: one of them is damaged, or the path names no file.
         StoreError: the store cannot be read. OSError: the file cannot be written.
 
     Notes:
@@ -79,6 +80,8 @@ def export_bundle(store: Store, calls: Iterable[StoredCall], path: str | os.Path
         was computed from it is exported, and is not fresh where it is imported.
     """
     target = Path(path)
+    if not target.name or os.fspath(path).endswith(os.sep):
+        raise BundleError(os.fspath(path), "this names no file", "name one, as in results.zip")
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     rows: list[tuple[str, str]] = []
     try:
@@ -205,6 +208,8 @@ def import_bundle(store: Store, path: str | os.PathLike[str]) -> Imported:
     return Imported(added, len(entries) - sum(added.values()))
 
 
+#: What the directory of an archive can be refused with; that the file can't be read is an OSError.
+_NO_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error)
 #: Task, row, metadata, and the digests of its files by name.
 _Row = tuple[str, str, Entry, dict[str, str]]
 
@@ -214,7 +219,7 @@ def _opened(place: str) -> Iterator[tuple[zipfile.ZipFile, list[_Row], dict[str,
     """Open a bundle and read its index."""
     try:
         bundle = zipfile.ZipFile(place)
-    except zipfile.BadZipFile as error:
+    except _NO_ARCHIVE as error:
         raise BundleError(place, str(error), "export it again") from None
     with bundle:
         try:
@@ -251,7 +256,7 @@ def _row_of(told: Mapping[str, Any]) -> _Row:
     task, row = told["task"], told["row"]
     key = key_of(row)
     decode_arguments(key)
-    if type(task) is not str or not task or "\0" in task or row != row_of_entry(key, entry):
+    if type(task) is not str or not task.strip() or not task.isprintable() or row != row_of_entry(key, entry):
         raise ValueError(f"the row of an entry of {task!r} is not its own")
     names = dict(told["files"])
     for name in names:

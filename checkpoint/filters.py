@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, final
 
+from checkpoint.amounts import bytes_of, seconds_of
 from checkpoint.inventory import AGE, META, StoredCall, meta_names
 from checkpoint.revival import Opaque
 
-__all__ = ["Filter", "bytes_of", "literal", "matching", "order_of", "seconds_of"]
+__all__ = ["Filter", "literal", "matching", "order_of"]
 
 _FORM = re.compile(r"\s*([^\W\d][\w.]*)\s*(==|!=|<=|>=|=|<|>|~)\s*(.*)", re.DOTALL)
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
@@ -35,10 +36,6 @@ _ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 _WORDS = {"true": True, "false": False, "null": None, "none": None}
-_SPANS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0, "ms": 1e-3}
-_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
-_MEASURE = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z]*)")
 _ABSENT = object()
 
 
@@ -65,7 +62,7 @@ class Filter:
         if condition.operator == "~":
             try:
                 re.compile(condition.text)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"{text!r}: {condition.text!r} is no regular expression: {error}") from None
         return condition
 
@@ -193,32 +190,8 @@ def literal(text: str) -> Any:
         return _WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds that a text such as "90", "1.5h" or "30d" says.
-
-    Raises:
-        ValueError: it says none.
-    """
-    found = _MEASURE.fullmatch(text.strip())
-    if found is None or (found[2] or "s") not in _SPANS:
-        raise ValueError(f"{text!r} is no time; write a number with ms, s, min, h, d, w or y, as in 30d")
-    return float(found[1]) * _SPANS[found[2] or "s"]
-
-
-def bytes_of(text: str) -> float:
-    """Return the bytes that a text such as "1000", "10MB" or "1.5GiB" says.
-
-    Raises:
-        ValueError: it says none.
-    """
-    found = _MEASURE.fullmatch(text.strip())
-    if found is None or (found[2] or "B").upper() not in _SIZES:
-        raise ValueError(f"{text!r} is no size; write a number with B, KB, MB, GB, KiB, MiB or GiB, as in 10MB")
-    return float(found[1]) * _SIZES[(found[2] or "B").upper()]
 
 
 def _moment_of(text: str) -> float:
@@ -272,7 +245,7 @@ def _like(value: Any, text: str) -> Any:
             return type(value).fromisoformat(text)
         if isinstance(value, datetime.timedelta):
             return datetime.timedelta(seconds=seconds_of(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return literal(text)
 

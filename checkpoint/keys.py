@@ -88,7 +88,7 @@ def _encode_list(value: list[Any]) -> str:
 def _encode_text(value: str) -> str:
     if value.isascii() or not _SURROGATE_PAIR.search(value):
         return _quote(value)
-    return _tagged("text", _quote(value.encode("utf-16-be", "surrogatepass").hex(" ", 2)))
+    return _tagged("text", _quote(" ".join(f"{ord(character):04x}" for character in value)))
 
 
 def _is_plain_name(key: object) -> bool:
@@ -143,6 +143,16 @@ def _with_fold(tag: str) -> Callable[[Any], str]:
     return lambda value: _tagged(tag, _encode_list([value.isoformat(), value.fold]))
 
 
+#: Numbers of more bits are not written as decimals, which Python refuses and which takes long.
+_DECIMAL_BITS = 14_000
+
+
+def _encode_fraction(value: Any) -> str:
+    parts = [value.numerator, value.denominator]
+    is_short = max(part.bit_length() for part in parts) <= _DECIMAL_BITS
+    return _tagged("fraction", _quote(str(value)) if is_short else _encode_list(parts))
+
+
 #: Module -> class -> encoder, for modules that only programs which use them should have to import.
 _elsewhere: dict[str, dict[str, Callable[[Any], str]]] = {
     "datetime": {
@@ -152,7 +162,7 @@ _elsewhere: dict[str, dict[str, Callable[[Any], str]]] = {
         "timedelta": lambda value: _tagged("timedelta", _encode_list([value.days, value.seconds, value.microseconds])),
     },
     "decimal": {"Decimal": _as_text("decimal")},
-    "fractions": {"Fraction": _as_text("fraction")},
+    "fractions": {"Fraction": _encode_fraction},
     "uuid": {"UUID": _as_text("uuid")},
 }
 

@@ -7,12 +7,14 @@ Next: fingerprint/names.py
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import enum
 import functools
 import importlib
 import json
+import re
 import sys
 from base64 import b64decode
 from collections import OrderedDict
@@ -33,19 +35,23 @@ class Opaque:
     content: Any
 
     def __repr__(self) -> str:
-        if self.tag in ("dataclass", "namedtuple"):
-            name, parts = self.content
-            named = parts.items() if isinstance(parts, dict) else (("", part) for part in parts)
-            told = ", ".join(f"{label}={part!r}" if label else repr(part) for label, part in named)
-            return f"{name.rpartition('.')[2]}({told})"
-        if self.tag == "task" and self.content[1].startswith("{"):  # a long key is there as a digest
-            given = decode_arguments(self.content[1])
-            return f"{self.content[0]}({', '.join(f'{name}={value!r}' for name, value in given.items())})"
-        if self.tag == "item":
-            return repr(self.content[0]) + "".join(f"[{index!r}]" for index in self.content[1:])
-        if self.tag == "enum":
-            return ".".join(self.content.split(".")[-2:])
+        match self.tag, self.content:
+            case "dataclass", (str(name), dict(parts)):
+                return f"{name.rpartition('.')[2]}({_named(parts)})"
+            case "namedtuple", (str(name), list(parts)):
+                return f"{name.rpartition('.')[2]}({', '.join(map(repr, parts))})"
+            case "task", [name, str(key)]:  # a long key is there as a digest
+                with contextlib.suppress(ValueError):
+                    return f"{name}({_named(decode_arguments(key))})"
+            case "item", [instance, *steps]:
+                return repr(instance) + "".join(f"[{step!r}]" for step in steps)
+            case "enum", str(name):
+                return ".".join(name.split(".")[-2:])
         return f"<{self.tag} {self.content}>"
+
+
+def _named(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
 
 
 def _known_class(name: str) -> Any:
@@ -65,48 +71,64 @@ def _split(name: str, parts: int) -> tuple[str, str, str]:
 
 
 def _decode_enum(content: Any) -> Any:
-    cls = _known_class(content[0])
-    if not (isinstance(cls, type) and issubclass(cls, enum.Enum)):
-        return Opaque("enum", f"{content[0]}.{content[1]}")
-    return cls.__members__[content[1]]
+    name, member = content
+    cls = _known_class(name)
+    if not (isinstance(cls, type) and issubclass(cls, enum.Enum) and member in cls.__members__):
+        return Opaque("enum", f"{name}.{member}")
+    return cls.__members__[member]
 
 
 def _decode_dataclass(content: Any) -> Any:
-    cls, fields = _known_class(content[0]), _revive(content[1])
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        return Opaque("dataclass", (content[0], fields))
+    class_name, fields = content[0], dict(_revive(content[1]))
+    cls = _known_class(class_name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and _has_fields(cls, fields)):
+        return Opaque("dataclass", (class_name, fields))
     made = object.__new__(cls)
     for name, value in fields.items():
         object.__setattr__(made, name, value)
     return made
 
 
+def _has_fields(cls: Any, values: dict[str, Any]) -> bool:
+    return {field.name for field in dataclasses.fields(cls)} == set(values)
+
+
 def _decode_namedtuple(content: Any) -> Any:
-    cls, values = _known_class(content[0]), _revive(content[1])
-    if not (isinstance(cls, type) and issubclass(cls, tuple) and hasattr(cls, "_fields")):
-        return Opaque("namedtuple", (content[0], values))
+    name, values = content[0], list(_revive(content[1]))
+    cls = _known_class(name)
+    if not (isinstance(cls, type) and issubclass(cls, tuple) and len(getattr(cls, "_fields", ())) == len(values)):
+        return Opaque("namedtuple", (name, values))
     return tuple.__new__(cls, values)
 
 
-def _from_text(module: str, name: str, content: Any) -> Any:
-    return getattr(importlib.import_module(module), name)(content)
+def _decode_fraction(content: Any) -> Any:
+    """Return a fraction of its digits; an exponent, which no key has, could fill the memory."""
+    if not isinstance(content, str):
+        return _from_text("fractions", "Fraction", *_revive(content))
+    if not re.fullmatch(r"-?[0-9]+(/[0-9]+)?", content):
+        raise ValueError(content)
+    return _from_text("fractions", "Fraction", content)
+
+
+def _from_text(module: str, name: str, *content: Any) -> Any:
+    return getattr(importlib.import_module(module), name)(*content)
 
 
 _decoders: dict[str, Callable[[Any], Any]] = {
     "$dict": lambda content: {_revive(key): _revive(value) for key, value in content},
     "$float": float,
     "$int": lambda content: int(content, 16),
-    "$text": lambda content: bytes.fromhex(content).decode("utf-16-be", "surrogatepass"),
+    "$text": lambda content: "".join(chr(int(point, 16)) for point in content.split(" ")),
     "$tuple": lambda content: tuple(_revive(content)),
     "$set": lambda content: set(_revive(content)),
     "$frozenset": lambda content: frozenset(_revive(content)),
     "$bytes": b64decode,
     "$bytearray": lambda content: bytearray(b64decode(content)),
     "$complex": lambda content: complex(*_revive(content)),
-    "$range": lambda content: range(*content),
+    "$range": lambda content: range(*_revive(content)),
     "$ordereddict": lambda content: OrderedDict(_revive(content)),
     "$decimal": functools.partial(_from_text, "decimal", "Decimal"),
-    "$fraction": functools.partial(_from_text, "fractions", "Fraction"),
+    "$fraction": _decode_fraction,
     "$uuid": functools.partial(_from_text, "uuid", "UUID"),
     "$datetime": lambda content: datetime.datetime.fromisoformat(content[0]).replace(fold=content[1]),
     "$date": datetime.date.fromisoformat,

@@ -218,6 +218,21 @@ def _no_index(index: dict[str, Any], parts: dict[str, bytes]) -> None:
     index.clear()
 
 
+def _of_the_future(path: Path) -> None:
+    """Let the directory say that a part needs a later version of the format."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 173
+    path.write_bytes(data)
+
+
+def _unseen_name(index: dict[str, Any], parts: dict[str, bytes]) -> None:
+    index["entries"][0]["task"] = "m.\x1b[31mred"
+
+
+def _half_a_character(index: dict[str, Any], parts: dict[str, bytes]) -> None:
+    index["entries"][0]["task"] = "m.\ud800"
+
+
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
@@ -233,6 +248,9 @@ def _no_index(index: dict[str, Any], parts: dict[str, bytes]) -> None:
         (_rewritten(_other_file), "files/0/good does not match its digest"),
         (_rewritten(_other_record), "its index cannot be read: ValueError('a record of an unknown kind')"),
         (_rewritten(_no_index), "its index cannot be read: KeyError('format')"),
+        (_of_the_future, "zip file version 17.3; export it again"),
+        (_rewritten(_unseen_name), "is not its own"),
+        (_rewritten(_half_a_character), "is not its own"),
     ],
 )
 def test_a_damaged_file_imports_nothing(tmp_path: Path, damage: Callable[[Path], None], problem: str) -> None:
@@ -245,6 +263,15 @@ def test_a_damaged_file_imports_nothing(tmp_path: Path, damage: Callable[[Path],
         import_bundle(other, path)
     assert problem in str(caught.value)
     assert ([], False) == (other.tasks(), (tmp_path / "other").exists())
+
+
+@pytest.mark.parametrize("path", ["", ".", "new/"])
+def test_a_path_that_names_no_file_is_refused(tmp_path: Path, path: str) -> None:
+    """The error says so, and nothing is left behind. [T5]"""
+    square(1).run(executor="serial")
+    with pytest.raises(BundleError, match="this names no file; name one, as in"):
+        export_bundle(current_store(), stored(square), path)
+    assert ["cache"] == [each.name for each in tmp_path.iterdir()]
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

@@ -496,6 +496,14 @@ def test_the_installed_script_finds_modules_in_the_current_folder(project: Path)
     assert python(f"bin/{name}", folder=project).stderr.startswith(f"Usage: {name} [OPTIONS] COMMAND")
 
 
+def test_a_name_with_bytes_that_are_no_characters_is_told(project: Path) -> None:
+    """Such a file is written, and its name shown with the bytes escaped, whatever the terminal can show. [T5]"""
+    python("train.py", folder=project)
+    done = python("-m", "checkpoint", "export", "a\udca9.zip", "train.load", folder=project)
+    assert (0, "wrote 3 results to a\\udca9.zip") == (done.returncode, done.stdout.partition(",")[0])
+    assert (project / "a\udca9.zip").exists()
+
+
 def test_the_main_block_of_a_script_does_not_run(project: Path) -> None:
     """Naming a script imports it."""
     assert "load(fold=1): no entry\n" == python("-m", "checkpoint", "why", "train.py:load(1)", folder=project).stdout
@@ -556,14 +564,15 @@ def test_gc_tells_before_it_removes(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("90s", 1), ("1.5 h", 0), ("30d", 0), ("0min", 1), ("x", None), ("3", None), ("3y", None)]
+    ("text", "found"), [("90s", 1), ("1.5 h", 0), ("30d", 0), ("0min", 1), ("x", None), ("3", None), ("3y", 0)]
 )
 def test_gc_reads_times(text: str, found: int | None) -> None:
     """A time has a unit; any other text is an error that shows one."""
     choose(0, 0).run(executor="serial")
     result = ask("gc", "--older-than", text.replace("90s", "0.0s"), "--json")
     if found is None:
-        assert (2, True) == (result.exit_code, "give it as 90s, 30min, 12h, 30d or 8w" in result.stderr)
+        assert 2 == result.exit_code
+        assert re.search("is no time; write|has no unit; write", result.stderr)
     else:
         assert found == len(json.loads(result.stdout)["values"])
 
@@ -576,7 +585,7 @@ def test_gc_reads_sizes(text: str, found: int | None) -> None:
     choose(0, 0).run(executor="serial")
     result = ask("gc", f"--larger-than={text}", "--json")
     if found is None:
-        assert (2, True) == (result.exit_code, "give it as 500MB or 10GiB" in result.stderr)
+        assert (2, True) == (result.exit_code, "is no size; write a number with B, KB" in result.stderr)
     else:
         assert found == len(json.loads(result.stdout)["values"])
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from checkpoint import keys
-from checkpoint.filters import Filter, bytes_of, literal, matching, order_of, seconds_of
+from checkpoint.filters import Filter, literal, matching, order_of
 from checkpoint.inventory import StoredCall, meta_names
 from checkpoint.store import Entry
 
@@ -162,6 +162,8 @@ def test_order_of_mixed_values() -> None:
         ("a b", "a b"),
         ("[1", "[1"),
         ("__import__('os')", "__import__('os')"),
+        ("{[]}", "{[]}"),
+        ("{{}: 1}", "{{}: 1}"),
     ],
 )
 def test_a_literal(text: str, value: object) -> None:
@@ -169,7 +171,13 @@ def test_a_literal(text: str, value: object) -> None:
     assert (value, type(value)) == (literal(text), type(literal(text)))
 
 
-def test_measures() -> None:
-    """Numbers alone are seconds and bytes."""
-    assert [90.0, 5400.0, 0.5] == [seconds_of(text) for text in ("90", "1.5 h", "500ms")]
-    assert [10.0, 10**7, 1.5 * 2**30] == [bytes_of(text) for text in ("10", "10MB", "1.5gib")]
+@pytest.mark.parametrize("pattern", ["(", "(" * 5000, "a{99999999999999999999}", "(?:" * 3000 + ")" * 3000])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    """What can't be made a regular expression is a ValueError that says so, however it fails. [T5]"""
+    with pytest.raises(ValueError, match="is no regular expression"):
+        Filter.parse(f"name~{pattern}")
+
+
+def test_a_time_that_no_argument_can_have_matches_nothing() -> None:
+    """A limit beyond what a timedelta holds is none."""
+    assert not Filter.parse("span<1e300s").matches(call(), {"span": datetime.timedelta(1)})

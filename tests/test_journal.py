@@ -129,6 +129,14 @@ def test_a_frame_is_kept_as_it_is(journal: Journal) -> None:
     assert {"event": {"a": [1]}} == journal.state(snapshot.id)
 
 
+@pytest.mark.parametrize("head", [{"a": 1}, [["3.1"]], ["2.7"], [None, 1]])
+def test_a_head_that_no_flow_wrote_is_damage(journal: Journal, head: object) -> None:
+    """A frame that says something else than a Python's version before its value is refused, whatever it says."""
+    snapshot = append(journal.begin("f"), {"event": codec.encode(1, "value", head=head)})
+    with pytest.raises(DamagedSnapshotError, match=r"holds functions that Python .* saved"):
+        journal.state(snapshot.id)
+
+
 def test_an_update_changes_only_what_it_names(journal: Journal) -> None:
     """The other keys stay, in their order; new and renewed ones come last."""
     recorder = journal.begin("f")

@@ -97,6 +97,7 @@ GOLDEN: list[tuple[Any, str]] = [
     ("é", '"\\u00e9"'),
     ("\U0001f40d", '"\\ud83d\\udc0d"'),
     ("\ud83d\udc0d", '{"$text":"d83d dc0d"}'),
+    ("\ud83d\udc0d\U0001f40d", '{"$text":"d83d dc0d 1f40d"}'),
     ("\udcff", '"\\udcff"'),
     ([], "[]"),
     ([1, [2, "3"]], '[1,[2,"3"]]'),
@@ -114,6 +115,7 @@ GOLDEN: list[tuple[Any, str]] = [
     (bytearray(b"a"), '{"$bytearray":"YQ=="}'),
     (1 - 2j, '{"$complex":[1.0,-2.0]}'),
     (range(1, 9, 2), '{"$range":[1,9,2]}'),
+    (range(2**64), '{"$range":[0,{"$int":"10000000000000000"},1]}'),
     (OrderedDict(b=1, a=2), '{"$ordereddict":[["b",1],["a",2]]}'),
     (decimal.Decimal("1.50"), '{"$decimal":"1.50"}'),
     (fractions.Fraction(1, 3), '{"$fraction":"1/3"}'),
@@ -468,6 +470,42 @@ def test_a_changed_text_is_read_or_refused(text: str, position: int, character: 
     """A key with one other character is read or refused."""
     assume(position < len(text))
     assert reads_or_refuses(text[:position] + character + text[position + 1 :])
+
+
+@given(st.text(st.sampled_from("\ud83d\udc0d\U0001f40dx"), max_size=6))
+def test_halves_of_a_character_are_not_the_character(text: str) -> None:
+    """Texts of which one has in two halves what the other has in one piece have two keys, and come back."""
+    assert text == decode(encode(text))
+
+
+def test_long_fractions_have_keys() -> None:
+    """A fraction of more digits than Python turns into text has a key like any other number, and comes back."""
+    value = fractions.Fraction(10**5000 + 1, 3)
+    assert value == decode(encode(value))
+
+
+@pytest.mark.parametrize("text", ['{"$fraction":"1e999999999"}', '{"$fraction":"1/0"}', '{"$fraction":" 1"}'])
+def test_a_fraction_fills_no_memory(text: str) -> None:
+    """Digits and a slash are a fraction, and nothing else that Python would take for one."""
+    with pytest.raises(ValueError, match="not a key"):
+        decode(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f'{{"$dataclass":["{__name__}.Point",{{"x":1}}]}}', "Point(x=1)"),
+        (f'{{"$dataclass":["{__name__}.Point",{{"x":1,"y":2,"z":3}}]}}', "Point(x=1, y=2, z=3)"),
+        (f'{{"$enum":["{__name__}.Color","GONE"]}}', "Color.GONE"),
+        ('{"$task":5}', "<task 5>"),
+        ('{"$task":["m.f","{"]}', "<task ['m.f', '{']>"),
+        ('{"$item":[]}', "<item []>"),
+        ('{"$partial":null}', "<partial None>"),
+    ],
+)
+def test_what_a_class_no_longer_has_is_described(text: str, told: str) -> None:
+    """A dataclass whose fields, or an enumeration whose members are others now stays a description, which is shown."""
+    assert ("Opaque", told) == (type(decode(text)).__name__, repr(decode(text)))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1,]", '{"$int":"x"}', '{"$tuple":3}', "[" * 10**5, '{"$set":[[1]]}'])

@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "checks",
     "texts",
+    "amounts",
     "markup",
     "keys",
     "signatures",

@@ -11,6 +11,9 @@ Next: __main__.py
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from checkpoint import __version__
@@ -68,3 +71,6 @@ def main() -> None:
       checkpoint report
       checkpoint flows list
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may have bytes that are no characters
+            stream.reconfigure(errors="backslashreplace")

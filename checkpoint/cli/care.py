@@ -9,44 +9,48 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from checkpoint import Collection, Problem, collect
 from checkpoint import verify as verify_store
+from checkpoint.amounts import bytes_of, has_unit, seconds_of
 from checkpoint.cli.options import store_option
 from checkpoint.cli.records import amount, columns, moment, size
 from checkpoint.errors import CheckpointError
-from checkpoint.store.settings import size_of
 from checkpoint.targets import instances_at, problems_told, tasks_at
 
 __all__ = ["gc", "verify"]
 
+A = TypeVar("A", int, float)
+
 #: How many lines `gc` shows of each kind unless it is told to show all.
 _SHOWN = 20
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _seconds_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """Return a time such as 30d in seconds."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-z]+)", text.strip())
-    if found is None or found[2] not in _SECONDS:
-        raise click.BadParameter(f"{text!r} cannot be read; give it as 90s, 30min, 12h, 30d or 8w")
-    return float(found[1]) * _SECONDS[found[2]]
+    return None if text is None else _amount_of(seconds_of, text, "s, h or d")
 
 
 def _bytes_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return a size such as 10GB or 10GiB in bytes."""
+    return None if text is None else _amount_of(bytes_of, text, "B, MB or GB")
+
+
+def _amount_of(read: Callable[[str], A], text: str, units: str) -> A:
+    """Return an amount by which values go: a number alone may be meant otherwise than it would be read."""
     try:
-        return None if text is None else size_of(text)
+        found = read(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+    if not has_unit(text):
+        raise click.BadParameter(f"{text!r} has no unit; write {units} after it")
+    return found
 
 
 @click.command("verify")

@@ -117,6 +117,8 @@ def value_of(
     """
     if allows_pickle is None:
         allows_pickle = pickle_is_allowed()
-    if (head := read_head(frame)) and head[0] != PYTHON:
-        raise DamagedEntryError(f"it holds functions that Python {head[0]} saved and Python {PYTHON} can't run")
+    if head := read_head(frame):
+        python = head[0] if isinstance(head, list) else head
+        if python != PYTHON:
+            raise DamagedEntryError(f"it holds functions that Python {python} saved and Python {PYTHON} can't run")
     return decode(frame, codec=codec or _DILL, is_mapped=is_mapped, allows_pickle=allows_pickle)

@@ -8,20 +8,17 @@ Next: store/advice.py
 from __future__ import annotations
 
 import os
-import re
 from typing import NamedTuple, final
 
+from checkpoint.amounts import bytes_of, has_unit
 from checkpoint.store.signature import KEY_VARIABLE, Signer
 
-__all__ = ["Settings", "size_of"]
+__all__ = ["Settings"]
 
 _PICKLE_VARIABLE, _DURABILITY_VARIABLE, _SIZE_VARIABLE = "CP_ALLOW_PICKLE", "CP_DURABILITY", "CP_CACHE_SIZE"
 _VERIFY_VARIABLE = "CP_VERIFY"
 _DURABILITIES = ("process", "power")
 _VERIFICATIONS = ("once", "always", "never")
-_PREFIXES = ("", "k", "m", "g", "t")
-_UNITS = {f"{prefix}b": 1000**power for power, prefix in enumerate(_PREFIXES)}
-_UNITS |= {f"{prefix}ib": 1024**power for power, prefix in enumerate(_PREFIXES) if prefix}
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
@@ -85,24 +82,17 @@ def _one_of(words: tuple[str, ...], given: object, what: str, variable: str) -> 
 def _max_size(given: object) -> int | None:
     if given is None:
         text = os.environ.get(_SIZE_VARIABLE)
+        if not text:
+            return None
         try:
-            return size_of(text) if text else None
+            size = bytes_of(text)
         except ValueError as error:
             raise ValueError(f"{_SIZE_VARIABLE}: {error}") from None
+        if not has_unit(text):
+            raise ValueError(f"{_SIZE_VARIABLE}: {text!r} has no unit; write B, MB, GB or GiB after it")
+        return size
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"max_size must be a whole number of bytes, not {given!r}")
     if given < 0:
         raise ValueError(f"max_size must be a whole number of bytes, not {given!r}")
     return given
-
-
-def size_of(text: str) -> int:
-    """Return a text such as 500MB or 10GiB in bytes.
-
-    Raises:
-        ValueError: it is no such text.
-    """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]+)", text.strip())
-    if found is None or found[2].lower() not in _UNITS:
-        raise ValueError(f"{text!r} cannot be read; give it as 500MB or 10GiB")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
