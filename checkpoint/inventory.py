@@ -242,9 +242,9 @@ def usages(store: Store) -> list[Usage]:
             raise StoreError(store.url, "what this kind of store takes cannot be told", "name a folder or an address")
         return sorted(itertools.starmap(Usage, usages_of(store)), key=lambda usage: usage.total, reverse=True)
     root = Path(store.url, "checkpoint")
-    if not root.is_dir():
-        return []
     folders = {store.directory(task, "").parent.parent: task for task in store.tasks()}  # {folder}/files/{row}
+    if not os.path.isdir(root):
+        return []
     found = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         task = folders.get(folder)

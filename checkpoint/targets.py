@@ -183,7 +183,7 @@ def _is_flow(value: object) -> TypeGuard[Flow]:
 def _imported(target: _Target) -> ModuleType:
     """Import a target's module from the current folder, or its script from the script's folder."""
     path = Path(target.place).absolute()
-    if target.is_script and not path.is_file():
+    if target.is_script and not os.path.isfile(path):  # also where the name can't be one
         raise _Unusable.of(target.text, f"there is no file {str(path)!r}")
     if not target.is_script and not all(part.isidentifier() for part in target.place.split(".")):
         raise _Unusable.of(target.text, f"{target.place!r} is neither the name of a module nor the path of a script")

@@ -272,7 +272,7 @@ def prepared(guard: Guard) -> tuple[Callable[[bytes], str], list[bytes]]:
     commands = _commands()
     corpus = [bytes([READERS.index(read)]) + _bytes_of(text) for read, texts in _GOOD.items() for text in texts]
     for number, words in enumerate(commands):
-        for text in ("--help", "", *_GOOD_COMMANDS.get(words[-1], ())):
+        for text in ("--help", "", "--store\ntrain.py", f"--store\n{'x' * 300}", *_GOOD_COMMANDS.get(words[-1], ())):
             corpus.append(bytes([len(READERS), number]) + _bytes_of(text))
     inputs = 0
 
@@ -308,7 +308,8 @@ def _command(guard: Guard, words: list[str], text: str) -> str:
         result = CliRunner().invoke(main, [*words, *given], input="n\n")
     sys.path[:] = path
     if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise AssertionError((words, given)) from result.exception
+        result.exception.add_note(str((words, given)))
+        raise result.exception
     assert result.exit_code in (0, 1, 2), (words, given, result.output)
     assert "Traceback" not in result.output or result.exit_code == 2, result.output
     return f"command {result.exit_code}"

@@ -314,6 +314,7 @@ def test_accept_every_reaches_further_back(project: Path) -> None:
         ("nowhere:f(1)", "there is no module 'nowhere' in '{here}'; go to the folder that has it, or "),
         ("train.nowhere:f(1)", "there is no module 'train.nowhere' in '{here}'; "),
         ("nowhere/train.py:f(1)", "there is no file '{here}/nowhere/train.py'"),
+        ("x" * 300 + ".py:f(1)", "there is no file '{here}/xxx"),
         ("types.py:f(1)", "the name 'types' belongs to "),
         ("broken:f(1)", "SyntaxError: "),
         ("train:fit(", "SyntaxError: "),
@@ -449,6 +450,18 @@ def test_whatever_is_written_is_done_or_refused_in_words(data: st.DataObject, pr
 
 
 NAMES = ["train.py", "shapes.py", "faulty.py", "cache", "__pycache__", "home"]
+
+
+@pytest.mark.parametrize("place", ["x" * 300, "train.py", "train.py/cache"])
+def test_a_place_that_is_no_folder_is_told(place: str, project: Path) -> None:
+    """Whatever is asked of a store where none can be, the answer is a line, or that nothing is there. [T5]"""
+    asked = ["ls", "du", "verify", "gc", "clear fit", "show fit", "lineage train:fit(1)", "export a.zip fit", "report"]
+    asked += ["why train:fit(1)", "flows list", "flows show 1", "flows prune", "import shapes.py"]
+    for words in asked:
+        result = ask(*words.split(), "--store", place)
+        assert result.exception is None or isinstance(result.exception, SystemExit), (words, result.exception)
+        assert result.exit_code in (0, 1, 2), words
+    assert "Error: store in " in ask("verify", "--store", place).stderr
 
 
 def test_the_store_option_holds_for_one_command(store: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -423,18 +424,100 @@ def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
 # --- names -----------------------------------------------------------------------------------------------
 
 
+#: Addresses of stores, and where the folders of their tasks are.
+PLACES = {
+    "disk": ("{tmp}/cache", "cache/checkpoint"),
+    "shared folder": ("file://{tmp}/shared?shared", "shared/checkpoint"),
+    "objects": ("memory://names", "local/files"),
+}
+HOSTILE = [
+    "../",
+    "..",
+    ".",
+    "/etc/passwd",
+    "~/",
+    "..\\",
+    "c:\\",
+    "\\\\host\\share",
+    "CON",
+    "nul.txt",
+    "COM1",
+    "x.",
+    "x ",
+    "\0",
+    "\n",
+    "\x1b[2J",
+    "%2e%2e%2f",
+    "%00",
+    "_2E",
+    "!",
+    "#",
+    "{}",
+    "-rf",
+    "$HOME",
+    "`id`",
+    "*?",
+    "a:b",
+    "file://",
+    "\ud800",
+    "\u202e",
+    "\u00fc",
+    "u\u0308",
+    "\U0001f40d",
+    "\uff0e\uff0e\uff0f",
+    "x" * 300,
+    "\u6f22" * 200,
+]
+hostile = st.one_of(st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=5).map("".join), st.text(max_size=400))
+names = st.one_of(hostile, st.text(min_size=1)).filter(lambda name: name.isprintable() and name.strip())
+
+
+@pytest.mark.parametrize("kind", PLACES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(task=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=400), row=st.text(max_size=50))
-def test_no_name_leaves_the_folder(store: Path, task: str, row: str) -> None:
+@given(task=names, row=hostile)
+def test_no_name_leaves_the_folder(kind: str, tmp_path: Path, task: str, row: str) -> None:
     """Whatever a task is called and whatever its arguments are, its folders are below the store's, with short names.
 
     [T5]
     """
-    disk = DiskStore(str(store))
-    folder = disk.directory(task, row)
-    below = Path(os.path.abspath(folder)).relative_to(store / "checkpoint")
-    assert (3, "files") == (len(below.parts), below.parts[1])
-    assert all(len(os.fsencode(part)) < 256 and not part.startswith(".") for part in below.parts)
+    address, folders = PLACES[kind]
+    folder = store_at(address.format(tmp=tmp_path)).directory(task, row)
+    below = Path(os.path.abspath(folder)).relative_to(tmp_path / folders).parts
+    own = below[1:] if kind == "objects" else below
+    assert (3, "files") == (len(own), own[1])
+    assert all(len(os.fsencode(part)) < 256 and not part.startswith(".") for part in below)
+
+
+@pytest.mark.parametrize("kind", PLACES)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(argument=hostile, times=st.sampled_from([1, 1, 1, 400]), size=st.sampled_from([3, 100_000]))
+def test_no_argument_becomes_a_path(kind: str, tmp_path: Path, argument: str, times: int, size: int) -> None:
+    """A call with any argument has its entry and its folder; nothing appears beside the store, or under an odd name.
+
+    [T5]
+    """
+    address, argument = PLACES[kind][0].format(tmp=tmp_path), argument * times
+    with open_store(address) as opened:
+        assert (argument, size) == tuple(echo(argument, size).run(executor="serial")[:2])
+        assert (argument, size) == tuple(echo(argument, size).result()[:2])
+        echo(argument, size).clear()
+        found = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+        if kind == "objects":
+            found += opened.store._objects.names("checkpoint/")  # type: ignore[attr-defined]
+    assert {"cache", "local", "shared"} >= {path.partition("/")[0] for path in found} - {"checkpoint"}
+    parts = {part for path in found for part in path.split("/")}
+    assert [] == [part for part in parts if not re.fullmatch(r"[\w.!=-]+", part, re.ASCII) or len(part) > 250]
+    assert [] == [path for path in found if len(path) > 700]
+
+
+def test_a_long_argument_has_a_short_name(tmp_path: Path) -> None:
+    """A million characters are a key like any other. [T5]"""
+    for address, _ in PLACES.values():
+        with open_store(address.format(tmp=tmp_path)):
+            argument = "\u6f22/" * 500_000
+            assert argument == echo(argument, 3).run(executor="serial")[0]
+            assert [argument] == [call.arguments["argument"] for call in echo.entries()]
+    assert 250 >= max(len(path.name) for path in tmp_path.rglob("*"))
 
 
 @pytest.mark.parametrize("argument", ["../../x", "/etc/passwd", "a\0b", "x" * 100_000, "\ud800", "{}#", "%2e%2e"])

@@ -61,7 +61,9 @@ def keep(store: Store, record: RunRecord) -> None:
 def kept(store: Store) -> list[Path]:
     """Return the files of a store's records, the newest first."""
     folder = folder_of(store)
-    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True) if folder is not None else []
+    if folder is None or not os.path.isdir(folder):  # also where there can be none
+        return []
+    return sorted(folder.glob(f"*{_SUFFIX}"), reverse=True)
 
 
 def name_of(file: Path) -> str:

@@ -241,7 +241,7 @@ class LiveFile:
 def live_runs(store: Store) -> list[LiveRun]:
     """Return the runs that go on in a store, and the last ones that were killed; those that began last come first."""
     folder = folder_of(store)
-    files = sorted(folder.glob(f"*{_SUFFIX}"), reverse=True) if folder is not None else []
+    files = sorted(folder.glob(f"*{_SUFFIX}"), reverse=True) if folder is not None and os.path.isdir(folder) else []
     return [found for found in map(_read, files) if found is not None]
 
 

@@ -153,10 +153,11 @@ class DiskInventory:
         """Return the names of the tasks, and an error for each folder whose database cannot be read."""
         names: list[str] = []
         errors: list[StoreError] = []
-        try:
-            folders = sorted(entry.path for entry in os.scandir(self.folder) if entry.is_dir())
-        except FileNotFoundError:
-            return names, errors
+        with self._store._explained(self.folder):
+            try:
+                folders = sorted(entry.path for entry in os.scandir(self.folder) if entry.is_dir())
+            except FileNotFoundError:
+                return names, errors
         for folder in folders:
             try:
                 name = self._store.name_in(folder)
