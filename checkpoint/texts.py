@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from unicodedata import category, combining, east_asian_width
 
-__all__ = ["MOMENT_FORMAT", "age", "amount", "columns", "cut", "duration", "moment", "printable", "short", "size",
-           "width_of"]  # fmt: skip
+__all__ = ["MOMENT_FORMAT", "address", "age", "amount", "columns", "cut", "duration", "moment", "printable", "short",
+           "size", "width_of"]  # fmt: skip
 
 #: How a moment is shown.
 MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S"
@@ -32,6 +32,12 @@ def amount(count: int, noun: str) -> str:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count:,} {plural}"
+
+
+def address(url: str) -> str:
+    """Return a URL without what tells who logs in, and without its options: neither is for logs and errors."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def moment(seconds: float) -> str:

@@ -65,23 +65,26 @@ class Verdicts:
         self._is_verbose = logger.isEnabledFor(logging.DEBUG)
 
     def take(self, node: int, report: Report) -> None:
-        kind = report.kind
-        if kind is Kind.COMPUTED:
-            self._computed(node, report)
-        elif kind in (Kind.FAILED, Kind.TIMED_OUT):
-            self._failed(node, report, kind)
-        elif kind is Kind.LACKS:
-            self._lacks(node, report)
-        elif kind is Kind.BUSY:
-            self._park(node, report)
-        elif kind is Kind.FOUND:
-            self._found(node, report)
-        elif kind is Kind.SUPERSEDED:
-            self.repeat(node, "it was cleared again and again while it was computed")
-        else:
-            self.requeue(node)
-            if report.failure is not None and not self.is_stopping:
-                raise KeyboardInterrupt
+        match report.kind:  # compared by their numbers: a worker may have them from another copy of the module
+            case Kind.COMPUTED:
+                self._computed(node, report)
+            case Kind.FAILED | Kind.TIMED_OUT:
+                self._failed(node, report)
+            case Kind.LACKS:
+                self._lacks(node, report)
+            case Kind.BUSY:
+                self._park(node, report)
+            case Kind.FOUND:
+                self._found(node, report)
+            case Kind.SUPERSEDED:
+                self.repeat(node, "it was cleared again and again while it was computed")
+            case Kind.INTERRUPTED:
+                self.requeue(node)
+                if report.failure is not None and not self.is_stopping:
+                    raise KeyboardInterrupt
+            case _:
+                reason = f"its worker reported {report.kind!r}, which says nothing here; use one version everywhere"
+                self._give_up(node, TaskLostError(repr(self._graph.instances[node]), reason), EventKind.LOST)
 
     def _computed(self, node: int, report: Report) -> None:
         instance = self._graph.instances[node]
@@ -122,12 +125,13 @@ class Verdicts:
                 self.unclaimed.add(node)
             self._plan.unpark(node)
 
-    def _failed(self, node: int, report: Report, kind: Kind) -> None:
+    def _failed(self, node: int, report: Report) -> None:
         instance = self._graph.instances[node]
         assert report.failure is not None
+        is_timeout = report.kind == Kind.TIMED_OUT
         self._failed_attempts[node] += 1
         error = report.failure.restore()
-        is_final = isinstance(error, CheckpointError) and kind is not Kind.TIMED_OUT
+        is_final = isinstance(error, CheckpointError) and not is_timeout
         if self._failed_attempts[node] <= instance.task.retries and not is_final and not self.is_stopping:
             logger.warning(
                 "%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message
@@ -139,7 +143,7 @@ class Verdicts:
         if report.place and report.place != f"process {os.getpid()}":
             note += f", computed by {report.place}:\n{report.failure.traceback_text}"
         error.add_note(note)
-        self._give_up(node, error, EventKind.TIMED_OUT if kind is Kind.TIMED_OUT else EventKind.FAILED, report)
+        self._give_up(node, error, EventKind.TIMED_OUT if is_timeout else EventKind.FAILED, report)
 
     def _give_up(self, node: int, error: BaseException, kind: EventKind, report: Report | None = None) -> None:
         self._give_up_run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib.util
 import logging
 import multiprocessing
 import os
@@ -232,6 +233,39 @@ class RecordingExecutor(Executor):
         self.received.append(len(pickle.dumps(future.result())))
         self.counts.append(len(future.result()[1]))
         return future
+
+
+class Retelling(Executor):
+    """Runs calls at once, and tells otherwise how each instance ended."""
+
+    def __init__(self, retold: Callable[[int], object]) -> None:
+        self._retold = retold
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        what, reports, *rest = fn(*args, **kwargs)
+        future.set_result((what, [(self._retold(kind), *fields) for kind, *fields in reports], *rest))
+        return future
+
+
+def test_a_report_that_says_nothing_here_is_an_error() -> None:
+    """A worker of another version may report what this one doesn't know: that call is lost, and the run ends."""
+    report = run_report([square(2), large(3)], executor=Retelling(lambda kind: 99), on_error="continue")
+    assert {square(2), large(3)} == set(report.failures)
+    for error in report.failures.values():
+        assert isinstance(error, TaskLostError)
+        assert error.reason == "its worker reported 99, which says nothing here; use one version everywhere"
+
+
+def test_reports_of_a_second_copy_of_the_package_are_understood() -> None:
+    """Where a module was imported twice, what its copy reports means the same."""
+    spec = importlib.util.find_spec("checkpoint.job")
+    assert spec is not None
+    assert spec.loader is not None
+    copy: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    report = run_report([square(2), large(3)], executor=Retelling(copy.Kind))
+    assert ([4, bytes(3)], 2) == (report.value, report.computed)
 
 
 @memo

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 import click
 
-from checkpoint.store import open_store
+from checkpoint.errors import CheckpointError
+from checkpoint.store import current_store, open_store
 from checkpoint.texts import MOMENT_FORMAT
 
 __all__ = ["end_of", "metadata_of", "moment_of", "store_option"]
@@ -33,10 +34,14 @@ _FORMATS = {
 
 
 def _opened(context: click.Context, parameter: click.Parameter, folder: str | None) -> AbstractContextManager[object]:
+    if context.resilient_parsing:
+        return contextlib.nullcontext()
     try:
-        return contextlib.nullcontext() if folder is None else open_store(folder)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+        return open_store(current_store() if folder is None else folder)
+    except (ValueError, CheckpointError) as error:
+        if folder is not None:
+            raise click.BadParameter(str(error)) from None
+        raise click.UsageError(f"the environment names a store that can't be used: {error}", context) from None
 
 
 def store_option(command: Callable[..., R]) -> Callable[..., R]:

@@ -178,9 +178,12 @@ def test_redis_goes_back_with_the_checkpoint(server: Server) -> None:
     assert 3 == session.channel.get("n")
 
 
-def test_no_credentials_are_kept(server: Server) -> None:
-    """Neither in the files, nor in the journal, nor on the way back. [W48]"""
-    config = {"unix_socket_path": server.socket, "password": PASSWORD}
+@pytest.mark.parametrize("how", ["options", "url"])
+def test_no_credentials_are_kept(how: str, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in the files, nor in the journal, nor on the way back, nor in logs and errors. [W48]"""
+    caplog.set_level("DEBUG")
+    options = {"unix_socket_path": server.socket, "password": PASSWORD}
+    config = options if how == "options" else {"url": f"unix://:{PASSWORD}@{server.socket}?db=0"}
     session = ExecutionContext.create(counting(server).graph, channel_backend="redis", config=config)
     session.execute()
     assert {"channel": "redis", "db": 0, "unix_socket_path": server.socket} == session.backend
@@ -189,8 +192,10 @@ def test_no_credentials_are_kept(server: Server) -> None:
     kept = [path for path in Path().rglob("*") if path.is_file()]
     assert len(kept) > 9
     assert [] == [path for path in kept if PASSWORD.encode() in path.read_bytes()]
-    with pytest.raises(StoreError, match="credentials"):
+    with pytest.raises(StoreError, match="credentials") as raised:
         CheckpointManager.resume_from_checkpoint("c1")
+    told = [str(raised.value), repr(raised.value), caplog.text, repr(session), repr(session.channel)]
+    assert [] == [text for text in told if PASSWORD in text]
 
 
 def test_what_another_program_writes_is_part_of_the_snapshot(server: Server) -> None:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+from checkpoint import texts
 from checkpoint.codec import encode, verify
 from checkpoint.errors import DamagedEntryError, DamagedSnapshotError, StoreError
 from checkpoint.flows.workflow.cells import value_in
@@ -52,7 +53,8 @@ def base_of(path: str | os.PathLike[str]) -> str:
     """
     text = os.fspath(path)
     if "://" in text:
-        raise NotImplementedError(f"checkpoints are kept in files of this machine, not at {text!r}; pass a path")
+        told = texts.address(text)
+        raise NotImplementedError(f"checkpoints are kept in files of this machine, not at {told!r}; pass a path")
     return os.path.expanduser(text.removesuffix(".pkl"))
 
 

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 
 import xxhash
 
+from checkpoint import texts
 from checkpoint.errors import StoreError
 from checkpoint.store.settings import Settings
 from checkpoint.store.shared.folder import FolderObjects
@@ -63,12 +64,7 @@ def shared_store(
     Raises:
         ValueError: the address cannot be one, or tells a secret.
     """
-    if settings.max_size is not None and url not in _warned:
-        _warned.add(url)
-        logging.getLogger("checkpoint").warning(
-            "no run keeps %s to a maximum size, for hosts share it; use 'checkpoint gc --max-size'",
-            url.partition("?")[0],
-        )
+    is_limited = settings.max_size is not None
     settings = settings._replace(is_durable=True, max_size=None)  # it always is; and no run collects here
     if options is not None and options != _options.get(url):
         _options[url] = dict(options)
@@ -76,6 +72,11 @@ def shared_store(
             del _opened[opened]
     if (url, settings) not in _opened:
         _opened[url, settings] = _made(url, settings, _options.get(url, {}))
+    if is_limited and url not in _warned:
+        _warned.add(url)
+        logging.getLogger("checkpoint").warning(
+            "no run keeps %s to a maximum size, for hosts share it; use 'checkpoint gc --max-size'", texts.address(url)
+        )
     return _opened[url, settings]
 
 
@@ -97,8 +98,8 @@ def _made(url: str, settings: Settings, options: Mapping[str, Any]) -> SharedSto
     scheme = url.partition("://")[0]
     place, _, query = url.rpartition("?") if "?" in url else (url, "", "")
     host = place.partition("://")[2].partition("/")[0]
-    if "@" in host and scheme != "file":
-        raise ValueError(f"store {scheme}://{host.rpartition('@')[2]} tells who you are; {_ELSEWHERE}")
+    if scheme != "file" and ("@" in host or (":" in host and "@" in url)):  # secrets have slashes, too
+        raise ValueError(f"store {texts.address(url)} tells who you are; {_ELSEWHERE}")
     given = dict(parse_qsl(query, keep_blank_values=True))
     for name in given:
         if any(word in name.lower() for word in SECRET_WORDS):

@@ -29,7 +29,7 @@ _ATTEMPTS = 10
 #: At most this much of a large object is asked for at once.
 _PIECE_BYTES = 16 * 1024 * 1024
 #: What the name of an option has that may be secret.
-SECRET_WORDS = ("secret", "token", "password", "key", "credential", "sas")
+SECRET_WORDS = ("secret", "token", "pass", "key", "credential", "sas")
 _S3 = {
     "use_listings_cache": False,
     "max_concurrency": 4,
