@@ -137,6 +137,22 @@ def test_a_head_that_no_flow_wrote_is_damage(journal: Journal, head: object) -> 
         journal.state(snapshot.id)
 
 
+@pytest.mark.parametrize("number", [0, -1, 9, 2**63 - 1, 2**63, -(10**30), 10**30])
+def test_a_snapshot_that_cannot_be_is_unknown(journal: Journal, number: int) -> None:
+    """Any whole number may be asked for; one that no row can have is not there, like any other."""
+    there = append(journal.begin("f"), {"a": 1}).id
+    for ask in (
+        lambda: journal.snapshot(number),
+        lambda: journal.state(number),
+        lambda: journal.diff(there, number),
+        lambda: journal.diff(number, there),
+    ):
+        with pytest.raises(UnknownSnapshotError, match=f"no snapshot {number};"):
+            ask()
+    journal.delete([number])
+    assert [there] == [snapshot.id for snapshot in journal.snapshots()]
+
+
 def test_an_update_changes_only_what_it_names(journal: Journal) -> None:
     """The other keys stay, in their order; new and renewed ones come last."""
     recorder = journal.begin("f")

@@ -551,7 +551,7 @@ def test_only_the_owner_can_use_what_flows_export(tmp_path: Path) -> None:
 PLACES = {
     "disk": ("{tmp}/cache", "cache/checkpoint"),
     "shared folder": ("file://{tmp}/shared?shared", "shared/checkpoint"),
-    "objects": ("memory://names", "local/files"),
+    "objects": ("memory:/{tmp}", "local/files"),
 }
 HOSTILE = [
     "../",

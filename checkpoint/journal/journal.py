@@ -31,6 +31,7 @@ from checkpoint.journal.rows import (
     ADVICE,
     bytes_freed,
     find_run,
+    exists,
     find_snapshot,
     manifest_at,
     newest_of,
@@ -263,10 +264,10 @@ class Journal:
         What other snapshots need of them stays. Blobs that nothing names any more go.
         """
         with self._database.reading() as sql:
-            if not any(_exists(sql, each) for each in snapshot_ids):
+            if not any(exists(sql, each) for each in snapshot_ids):
                 return 0
         with self._database.writing() as sql:
-            gone = {each for each in snapshot_ids if _exists(sql, each)}
+            gone = {each for each in snapshot_ids if exists(sql, each)}
             for snapshot in sorted(gone, reverse=True):
                 _delete(sql, snapshot, gone)
             sql.execute("DELETE FROM run WHERE number NOT IN (SELECT run FROM snapshot)")
@@ -330,10 +331,6 @@ class Journal:
 def _blob_row(sql: sqlite3.Connection, digest: bytes) -> Blob:
     rows = sql.execute("SELECT file, data, signature FROM blob WHERE digest = ?", (digest,)).fetchall()
     return Blob(*rows[0]) if rows else Blob(None, None, None)
-
-
-def _exists(sql: sqlite3.Connection, snapshot: int) -> bool:
-    return sql.execute("SELECT 1 FROM snapshot WHERE id = ?", (snapshot,)).fetchone() is not None
 
 
 def _delete(sql: sqlite3.Connection, snapshot: int, gone: Collection[int]) -> None:

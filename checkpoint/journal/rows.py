@@ -19,6 +19,7 @@ from checkpoint.journal.records import Run, Snapshot
 __all__ = [
     "ADVICE",
     "bytes_freed",
+    "exists",
     "find_run",
     "find_snapshot",
     "manifest_at",
@@ -82,10 +83,19 @@ def select_runs(sql: sqlite3.Connection, flow: str | None) -> list[Run]:
 _LARGEST_ID = 2**63 - 1
 
 
+def _id(snapshot: int) -> int:
+    """Return the id of a snapshot, 0 for what no row can have."""
+    return snapshot if 0 <= snapshot <= _LARGEST_ID else 0
+
+
+def exists(sql: sqlite3.Connection, snapshot: int) -> bool:
+    """Tell whether there is a snapshot of an id."""
+    return sql.execute("SELECT 1 FROM snapshot WHERE id = ?", (_id(snapshot),)).fetchone() is not None
+
+
 def find_snapshot(sql: sqlite3.Connection, snapshot: int) -> Snapshot:
     """Return a snapshot by its id."""
-    is_possible = 0 <= snapshot <= _LARGEST_ID
-    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (snapshot,)).fetchall() if is_possible else []
+    rows = sql.execute(f"{_SNAPSHOT} WHERE snapshot.id = ?", (_id(snapshot),)).fetchall()
     if not rows:
         raise UnknownSnapshotError(f"snapshot {snapshot}", "look at the snapshots that the journal lists")
     return _snapshot_of(rows[0])
@@ -128,7 +138,7 @@ def manifest_at(sql: sqlite3.Connection, snapshot: int) -> Manifest:
     Raises:
         DamagedSnapshotError: a part of it is missing, or was changed.
     """
-    rows = sql.execute("SELECT digest FROM snapshot WHERE id = ?", (snapshot,)).fetchall()
+    rows = sql.execute("SELECT digest FROM snapshot WHERE id = ?", (_id(snapshot),)).fetchall()
     if not rows:
         find_snapshot(sql, snapshot)
     parts: dict[str, Part] = {}
