@@ -181,7 +181,8 @@ def with_values(structure: Any, value_of: Callable[[Instance], Any]) -> Any:
 
 
 _OPEN = -1
-#: An instance whose body was evaluated, its runner, the nodes of what it requires as far as these are known, the rest.
+#: An instance whose requirements are being added, its runner, and where to go on then: the nodes of what is required
+#: there, as far as these are known, and the rest of it.
 _Step = tuple[Instance, Runner, list[int], Iterator[Instance]]
 
 
@@ -232,36 +233,31 @@ class Graph:
         return self._nodes[task][key]
 
     def _add(self, root: Instance) -> None:
-        nodes = self._nodes
         trail: list[_Step] = []
-        pending: Instance | None = root
-        while pending is not None or trail:
-            if pending is not None:
-                runner = pending.evaluate()
-                required = runner.required()
-                if required:
-                    nodes[pending.task.name][pending.key] = _OPEN
-                    trail.append((pending, runner, [], iter(required)))
-                else:
-                    settled = self._settle(pending, runner, ())
-                    if trail:
-                        trail[-1][2].append(settled)
-                pending = None
-                continue
-            instance, runner, upstream, remaining = trail[-1]
+        upstream: list[int] = []
+        remaining = iter((root,))
+        while True:
             for above in remaining:
-                node = nodes[above.task.name].get(above.key)
+                nodes = self._nodes[above.task.name]
+                node = nodes.get(above.key)
                 if node is None:
-                    pending = above
-                    break
-                if node == _OPEN:
+                    runner = above.evaluate()
+                    required = runner.required()
+                    if required:
+                        nodes[above.key] = _OPEN
+                        trail.append((above, runner, upstream, remaining))
+                        upstream, remaining = [], iter(required)
+                        break
+                    node = self._settle(above, runner, ())
+                elif node == _OPEN:
                     raise CycleError(_path([step[0] for step in trail], above))
                 upstream.append(node)
             else:
-                trail.pop()
-                settled = self._settle(instance, runner, tuple(dict.fromkeys(upstream)))
-                if trail:
-                    trail[-1][2].append(settled)
+                if not trail:
+                    return
+                instance, runner, below, remaining = trail.pop()
+                below.append(self._settle(instance, runner, tuple(dict.fromkeys(upstream))))
+                upstream = below
 
     def _settle(self, instance: Instance, runner: Runner, upstream: tuple[int, ...]) -> int:
         node = self._nodes[instance.task.name][instance.key] = len(self.instances)

@@ -71,6 +71,7 @@ ORDER = [
     "leaf",
     "revisions",
     "plan",
+    "collector",
     "survey",
     "durations",
     "reasons",

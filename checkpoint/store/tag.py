@@ -25,6 +25,7 @@ from checkpoint.store.entry import Entry
 __all__ = ["digest_at", "pack", "unpack"]
 
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
+_ENTRY = struct.Struct("<x16s16s16s16s8sddQ?")
 _SIZE = _TAG.size
 _FORMAT, _FORMAT_WITHOUT_DIGEST = 2, 1
 
@@ -44,6 +45,8 @@ def unpack(row: str, tag: Any) -> Entry | None:
     """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
     if not isinstance(tag, bytes) or len(tag) < _SIZE:
         return None
-    fields, digest = tag[:_SIZE], tag[_SIZE : _SIZE + 8]
-    is_whole = digest == digest_at(row, fields) if fields[0] == _FORMAT else fields[0] == _FORMAT_WITHOUT_DIGEST
-    return Entry._make(_TAG.unpack(fields)[1:]) if is_whole else None
+    if tag[0] == _FORMAT:
+        is_whole = tag[_SIZE : _SIZE + 8] == digest_at(row, tag[:_SIZE])
+    else:
+        is_whole = tag[0] == _FORMAT_WITHOUT_DIGEST
+    return tuple.__new__(Entry, _ENTRY.unpack_from(tag)) if is_whole else None
