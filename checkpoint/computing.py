@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple, final
 
-from checkpoint import wire
 from checkpoint.choice import Options
 from checkpoint.errors import CheckpointError, TaskLostError
 from checkpoint.events import EventKind, Tick
@@ -339,6 +338,8 @@ class Computing:
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
+        from checkpoint import wire
+
         task = wire.known_tasks.get(token)
         if task is None or task in batch.tasks:
             raise TaskLostError(repr(self._graph.instances[batch.nodes[0]]), f"its worker doesn't know {name}")

@@ -119,11 +119,21 @@ class Runner:
     A requirement is an instance, an item of one, or lists, tuples and dicts of these and of plain values.
     """
 
-    __slots__ = ("_upstream", "function", "requirements")
+    __slots__ = ("_required", "_upstream", "function", "requirements")
 
-    def __init__(self, function: Callable[..., Any], requirements: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, function: Callable[..., Any], requirements: tuple[Any, ...] = (), required: list[Instance] | None = None
+    ) -> None:
+        """Take what is called, and with what.
+
+        Args:
+            function: what computes.
+            requirements: one for each argument.
+            required: the instances among them, in order, where these were looked for already.
+        """
         self.function = function
         self.requirements = requirements
+        self._required = required
         self._upstream: list[Instance] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +142,10 @@ class Runner:
 
     def required(self) -> list[Instance]:
         """Return the instances among the requirements, in order; one that is required twice is there twice."""
-        return instances_in(self.requirements) if self.requirements else []
+        found, self._required = self._required, None
+        if found is None:
+            found = instances_in(self.requirements) if self.requirements else []
+        return found
 
     def upstream(self) -> list[Instance]:
         """Return the distinct instances among the requirements, in order."""

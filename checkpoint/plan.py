@@ -25,7 +25,7 @@ from typing import final
 
 from checkpoint.graph import Graph
 from checkpoint.store import Entry, Epoch
-from checkpoint.version import address_of, basis_of, edition_of, generation_of, unstored_digest_of, version_of
+from checkpoint.version import basis_of, edition_of, generation_of, unstored_digest_of, version_of
 
 __all__ = ["Plan", "State"]
 
@@ -116,7 +116,7 @@ class Plan:
         else:
             generation = generation_of(self._epochs.get(node, _FIRST_EPOCH), upstream)
             digest = unstored_digest_of(instance, basis)
-        self.versions[node] = version_of(address_of(task.name, instance.key), generation, digest)
+        self.versions[node] = version_of(task.name, instance.key, generation, digest)
         self.states[node] = State.FRESH
         return True
 
@@ -248,10 +248,6 @@ class Plan:
 
     # --- what happened ---
 
-    def _address(self, node: int) -> bytes:
-        instance = self._graph.instances[node]
-        return address_of(instance.task.name, instance.key)
-
     def edition(self, node: int) -> str:
         """Return which of its key's entries has the value of a settled node."""
         entry = self.served[node]
@@ -286,7 +282,8 @@ class Plan:
     def _settle(self, node: int, state: State, generation: bytes, digest: bytes, edition: str) -> list[int]:
         self._leave(node, state)
         self._editions[node] = edition
-        self.versions[node] = version_of(self._address(node), generation, digest)
+        instance = self._graph.instances[node]
+        self.versions[node] = version_of(instance.task.name, instance.key, generation, digest)
         fresh: list[int] = []
         settled = [node]
         while settled:

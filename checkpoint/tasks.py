@@ -540,8 +540,8 @@ class Task(Generic[P, R]):
         if not instance._is_constant:
             values = tuple([keys.snapshot(value) for value in values])
         if self._is_memo:
-            if instances_in(values):
-                return Runner(self._call, (values,))
+            if not instance._is_constant and (found := instances_in(values)):
+                return Runner(self._call, (values,), found)
             return Runner(functools.partial(self._call, values))
         was_on, _evaluation.is_on = _evaluation.is_on, True
         try:

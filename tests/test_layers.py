@@ -91,6 +91,7 @@ ORDER = [
     "engines.dask",
     "engines.ray",
     "engines",
+    "pool",
     "foreign",
     "executors",
     "counts",

@@ -38,7 +38,7 @@ from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.reading import Reader, is_refusal
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
-from checkpoint.store.tag import digest_at, pack, unpack
+from checkpoint.store.tag import digest_at, pack, unpack, unpack_all
 from checkpoint.store.usage import using
 
 if TYPE_CHECKING:
@@ -240,9 +240,9 @@ class DiskStore:
         if is_most and self.settings.signer is None:  # reading all rows takes half the time of looking for each
             wanted = set(keys)
             for page in self._pages(cache):
-                for row, tag in page:
-                    if (key := row[: row.rindex("}") + 1]) in wanted and (known := unpack(row, tag)) is not None:
-                        found.setdefault(key, []).append(known)
+                for row, entry in unpack_all(page):
+                    if (key := row.rpartition("#")[0]) in wanted:
+                        found.setdefault(key, []).append(entry)
             return found
         for start in range(0, len(keys), _CHUNK):
             chunk = json.dumps(keys[start : start + _CHUNK])
@@ -275,8 +275,7 @@ class DiskStore:
         if cache is None:
             return
         for page in self._pages(cache):
-            signed = [(row, self._signed(cache, task, row, tag)) for row, tag in page]
-            yield from [(row, entry) for row, tag in signed if (entry := unpack(row, tag)) is not None]
+            yield from unpack_all([(row, self._signed(cache, task, row, tag)) for row, tag in page])
 
     def _pages(self, cache: FolderCache | Reader) -> Iterator[list[tuple[str, Any]]]:
         """Yield all rows and their tags, in the order of the rows."""
