@@ -30,8 +30,8 @@ from checkpoint.journal.records import Difference, Run, Snapshot
 from checkpoint.journal.rows import (
     ADVICE,
     bytes_freed,
-    find_run,
     exists,
+    find_run,
     find_snapshot,
     manifest_at,
     newest_of,
