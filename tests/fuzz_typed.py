@@ -269,6 +269,7 @@ def prepared(guard: Guard) -> tuple[Callable[[bytes], str], list[bytes]]:
     sys.path.insert(0, os.getcwd())
     path = list(sys.path)
     _fill()
+    own = set(disk._opened)
     commands = _commands()
     corpus = [bytes([READERS.index(read)]) + _bytes_of(text) for read, texts in _GOOD.items() for text in texts]
     for number, words in enumerate(commands):
@@ -293,7 +294,8 @@ def prepared(guard: Guard) -> tuple[Callable[[bytes], str], list[bytes]]:
         finally:
             sys.path[:] = path
             address._opened.clear()
-            disk._opened.clear()
+            for opened in disk._opened.keys() - own:
+                disk._opened.pop(opened).close()
         return f"{read.__name__[1:]} read"
 
     return check, corpus
