@@ -17,7 +17,7 @@ EXECUTORS = ["serial", "threads", "processes", "fork", "forkserver", "spawn", "l
 ENGINES = ["ray", "executorlib"]
 STORES = ["folder", "shared", "s3"]
 #: The other pairs are marked `stress`.
-COVERING = [("threads", "s3"), ("forkserver", "folder"), ("dask", "shared")]
+COVERING = [("threads", "s3"), ("forkserver", "shared")]
 Place = Callable[[str], str]
 
 
