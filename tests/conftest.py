@@ -47,8 +47,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 #: Files whose tests share what takes long to make: executors, clusters, servers, browsers, projects.
 SHARING = {
-    "test_changes", "test_command_examples", "test_concurrency", "test_dask", "test_executors", "test_references",
-    "test_report", "test_runs", "test_ui"}  # fmt: skip
+    "test_anywhere", "test_changes", "test_command_examples", "test_concurrency", "test_dask", "test_executors",
+    "test_references", "test_report", "test_runs", "test_ui"}  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -180,7 +180,9 @@ def test_a_run_that_loses_a_worker_and_its_driver_completes(cluster: Cluster, pr
     assert len(program.calls("ended")) == program.count > len(running)
 
 
-def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(cluster: Cluster, program: Program) -> None:
+def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(
+    cluster: Cluster, standing: Cluster, program: Program
+) -> None:
     """When the scheduler dies the run ends with an error that says so; on another cluster the rest is computed."""
     program.hold(8, 9)
     process = program.start(cluster.address)
@@ -192,8 +194,7 @@ def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(cluster: Cluste
     assert "scheduler" in errors
     program.let_go()
     kept = set(program.calls("ended"))
-    with cluster_in(program.folder / "another") as other:
-        output, errors = program.finish(program.start(other.address))
+    output, errors = program.finish(program.start(standing.address))
     assert str(program.expected()) == output.split()[0], errors
     assert len(kept) > 0
     assert {} == {i: count for i, count in program.calls("begun").items() if i in kept and count > 1}

@@ -82,6 +82,7 @@ def test_binomials_computes_what_was_cleared_and_no_more(store: Path) -> None:
     assert (store / "checkpoint" / "binomials.choose" / "cache.db").exists()
 
 
+@pytest.mark.stress
 def test_word_counts_counts_the_standard_library_once(store: Path) -> None:
     """A second run of the example computes nothing and prints the same words."""
     first = output_of("word_counts", store)

@@ -14,9 +14,7 @@ from checkpoint.testing import EXECUTOR_CHECKS, KILLING_CHECKS, Subject, check_e
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # engines warn of much that is theirs
 
-KILLABLE = ["processes", "fork", "spawn", "loky", "dask"]
-#: A cluster for each of the two checks takes long.
-SELDOM = ("a_deadly_call_is_named", "dask")
+KILLABLE = ["processes", "fork", "spawn", "loky"]
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +41,15 @@ def test_conformance(check: Any, kind: str, pools: dict[str, Any]) -> None:
     check(subject_of(kind, pools))
 
 
-def marks_of(check: str, kind: str) -> list[Any]:
-    return [pytest.mark.engines] * (kind in ENGINES) + [pytest.mark.stress] * ((check, kind) == SELDOM)
-
-
 @pytest.mark.parametrize(
-    ("check", "kind"),
+    "kind",
     [
-        pytest.param(check, kind, marks=marks_of(name, kind), id=f"{name}-{kind}")
-        for name, check in KILLING_CHECKS.items()
-        for kind in [*KILLABLE, *ENGINES]
+        *KILLABLE,
+        pytest.param("dask", marks=pytest.mark.stress),  # `test_dask.py` kills workers, too
+        *(pytest.param(kind, marks=pytest.mark.engines) for kind in ENGINES),
     ],
 )
+@pytest.mark.parametrize("check", KILLING_CHECKS.values(), ids=KILLING_CHECKS)
 def test_lost_workers(check: Any, kind: str) -> None:
     """What the check says holds on an executor of its own."""
     with MAKERS[kind]() if kind in MAKERS else contextlib.nullcontext(kind) as executor:
