@@ -9,35 +9,38 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from checkpoint.decorators import memo, requires, task
-from checkpoint.errors import (
-    BundleError,
-    BusyFlowError,
-    ChangedFlowError,
-    CheckpointError,
-    CodeChangedWarning,
-    CycleError,
-    DamagedEntryError,
-    DamagedEntryWarning,
-    DamagedSnapshotError,
-    FileChangedError,
-    FlowWarning,
-    FunctionChangedError,
-    MutatedInputError,
-    NotCachedError,
-    StoreError,
-    TaskFailedError,
-    TaskLostError,
-    TaskTimeoutError,
-    UnkeyableError,
-    UnknownSnapshotError,
-    UnknownTaskError,
-    UnsavableError,
-    UnseenCodeWarning,
-    UnstorableError,
-)
-from checkpoint.keys import register
-from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
+from checkpoint import collector
+
+with collector.paused():  # what is imported stays
+    from checkpoint.decorators import memo, requires, task
+    from checkpoint.errors import (
+        BundleError,
+        BusyFlowError,
+        ChangedFlowError,
+        CheckpointError,
+        CodeChangedWarning,
+        CycleError,
+        DamagedEntryError,
+        DamagedEntryWarning,
+        DamagedSnapshotError,
+        FileChangedError,
+        FlowWarning,
+        FunctionChangedError,
+        MutatedInputError,
+        NotCachedError,
+        StoreError,
+        TaskFailedError,
+        TaskLostError,
+        TaskTimeoutError,
+        UnkeyableError,
+        UnknownSnapshotError,
+        UnknownTaskError,
+        UnsavableError,
+        UnseenCodeWarning,
+        UnstorableError,
+    )
+    from checkpoint.keys import register
+    from checkpoint.tasks import CachedCall, Task, TaskInstance, forecast, run, run_async, run_report
 
 if TYPE_CHECKING:
     from checkpoint.care import Collected, Collection, Problem, ProblemKind, Verification, collect, verify

@@ -27,7 +27,7 @@ from checkpoint.origin import origin, record_origin
 from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind
 from checkpoint.values import changed_files, encoded
-from checkpoint.version import address_of, basis_of, edition_of, generation_of, row_of, version_of
+from checkpoint.version import basis_of, edition_of, generation_of, row_of, version_of
 
 __all__ = ["Batch", "dropped_report"]
 
@@ -103,7 +103,7 @@ class Batch:
         entry = self._entry(position, basis) if job.is_looked_for else None
         if entry is None:
             return True
-        version = version_of(address_of(task.name, instance.key), entry.generation, entry.digest)
+        version = version_of(task.name, instance.key, entry.generation, entry.digest)
         self._made[instance] = Made(row, version, ENCODED)
         self._reports[position] = Report(Kind.FOUND, entry.generation, entry.digest, size=entry.size, edition=edition)
         return False
@@ -183,7 +183,7 @@ class Batch:
             self._recorded.add(task)
         yields = self.jobs[position].is_looked_for and not has_files
         self.store.write(task.name, [Write(instance.key, row, epoch, entry, frame, yields)])
-        version = version_of(address_of(task.name, instance.key), generation, frame.digest)
+        version = version_of(task.name, instance.key, generation, frame.digest)
         is_plain = type(value) in codec.ATOMS and frame.size <= SMALL_BYTES
         self._made[instance] = Made(row, version, value if is_plain else ENCODED)
         if self._claimed is not None and self._claimed[1] == row:

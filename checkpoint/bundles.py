@@ -32,7 +32,7 @@ from checkpoint.inventory import StoredCall
 from checkpoint.reasons import described, upstream_of
 from checkpoint.revival import decode_arguments
 from checkpoint.store import Entry, Store, Write
-from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
+from checkpoint.version import key_of, mark_of, row_of_entry, version_of
 
 __all__ = ["Imported", "export_bundle", "import_bundle"]
 
@@ -118,7 +118,7 @@ def _mark_at(store: Store, task: str, row: str) -> str | None:
     key = key_of(row)
     for entry in store.lookup(task, [key]).get(key, ()):
         if row_of_entry(key, entry) == row:
-            return mark_of(version_of(address_of(task, key), entry.generation, entry.digest))
+            return mark_of(version_of(task, key, entry.generation, entry.digest))
     return None
 
 

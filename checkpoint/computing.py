@@ -11,7 +11,6 @@ Next: engine.py
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
 import queue
@@ -22,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple, final
 
-from checkpoint import wire
 from checkpoint.choice import Options
 from checkpoint.errors import CheckpointError, TaskLostError
 from checkpoint.events import EventKind, Tick
@@ -45,8 +43,6 @@ logger.addHandler(logging.NullHandler())
 _TICK_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
-#: So many instances are a large graph.
-_LARGE_COUNT = 1000
 
 
 class _Batch(NamedTuple):
@@ -56,19 +52,6 @@ class _Batch(NamedTuple):
     submitted: float
     #: Nothing else ran meanwhile, so its loss is its own doing.
     is_alone: bool
-
-
-@contextlib.contextmanager
-def _set_apart(count: int) -> Iterator[None]:
-    """Keep the garbage collector from walking a large graph again and again, which stays as long as the run anyway."""
-    if count < _LARGE_COUNT or gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 @final
@@ -118,7 +101,7 @@ class Computing:
         self._beat()
         is_killed = True
         try:
-            with self._gentle_interrupts(), _set_apart(len(nodes)):
+            with self._gentle_interrupts():
                 try:
                     self._drive()
                 except BaseException as error:
@@ -355,6 +338,8 @@ class Computing:
 
     def _send_along(self, batch: _Batch, report: Report) -> None:
         token, name, _ = report.lacking[0]
+        from checkpoint import wire
+
         task = wire.known_tasks.get(token)
         if task is None or task in batch.tasks:
             raise TaskLostError(repr(self._graph.instances[batch.nodes[0]]), f"its worker doesn't know {name}")

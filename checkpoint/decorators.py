@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from checkpoint import keys
 from checkpoint.errors import name_of
-from checkpoint.graph import Item, Runner
+from checkpoint.graph import Instance, Item, Runner
 from checkpoint.options import TaskOptions, TaskSettings
 from checkpoint.tasks import Task, TaskInstance
 
@@ -147,33 +147,38 @@ def requires(required: Any, /) -> Any:
     Raises:
         TypeError: there is no instance in it, or a task, function or class, which somebody forgot to call.
     """
+    found: list[Instance] = []
+    _gather(required, found)
     is_empty = type(required) in (list, tuple, dict) and not required
-    if not _check_required(required) and not is_empty:
+    if not found and not is_empty:
         raise TypeError(f"requires() takes task instances; {name_of(required)} {repr(required)[:60]} is or holds none")
 
     def decorate(function: Callable[..., Any]) -> Runner:
         if isinstance(function, Runner):
-            return Runner(function.function, (required, *function.requirements))
+            return Runner(function.function, (required, *function.requirements), [*found, *function.required()])
         if not callable(function) or isinstance(function, Task):
             raise TypeError(f"@requires decorates the function that computes, not {name_of(function)}")
-        return Runner(function, (required,))
+        return Runner(function, (required,), found)
 
     return decorate
 
 
-def _check_required(structure: Any, path: tuple[Any, ...] = ()) -> bool:
-    """Tell whether there is an instance in a structure; raise if there is what somebody forgot to call."""
-    if isinstance(structure, (TaskInstance, Item)):
-        return True
-    has_instance = False
-    if type(structure) in (list, tuple):
+def _gather(structure: Any, found: list[Instance], path: tuple[Any, ...] = ()) -> None:
+    """Find the instances in a structure; raise if there is what somebody forgot to call."""
+    if isinstance(structure, TaskInstance):
+        found.append(structure)
+    elif isinstance(structure, Item):
+        found.append(structure.instance)
+    elif type(structure) in (list, tuple):
         for index, part in enumerate(structure):
-            has_instance |= type(part) is TaskInstance or _check_required(part, (*path, index))
+            if type(part) is TaskInstance:
+                found.append(part)
+            else:
+                _gather(part, found, (*path, index))
     elif type(structure) is dict:
         for name, part in structure.items():
-            has_instance |= _check_required(part, (*path, name))
+            _gather(part, found, (*path, name))
     elif isinstance(structure, (Task, Runner, type, types.FunctionType, types.GeneratorType)):
         place = f", at {''.join(f'[{step!r}]' for step in path)}" if path else ""
         advice = "call it" if callable(structure) else "make a list of it"
         raise TypeError(f"requires() takes task instances{place}, not {name_of(structure)}; {advice}")
-    return has_instance

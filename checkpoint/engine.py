@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
@@ -52,7 +53,8 @@ class Run:
         self.began_at, began = time.time(), time.perf_counter()
         self.surveyed = survey(roots, store, pools=options.pools, limits=options.limits, is_forced=options.is_forced)
         self._graph, self._plan, self._revisions = self.surveyed.graph, self.surveyed.plan, self.surveyed.revisions
-        self._telling = Telling(self._graph.instances, options.observers, began_at=self.began_at, began=began)
+        instances, tasks = self._graph.instances, self.surveyed.counts
+        self._telling = Telling(instances, tasks, options.observers, began_at=self.began_at, began=began)
         self._computing: Computing | None = None
         #: What was asked for and is computed whatever the store has.
         self.forced = frozenset(self._graph.roots if options.is_forced else ())
@@ -87,10 +89,14 @@ class Run:
             self._telling.begin(self._begun())
         error: BaseException | None = None
         try:
-            states, served = self._plan.states, self._plan.served
-            self._telling.hits([node for node, state in enumerate(states) if state is State.FRESH], served)
+            states, instances = self._plan.states, self._graph.instances
+            unsettled = [node for node, state in enumerate(states) if state is not State.FRESH]
+            unsettled_counts = Counter([instances[node].task.name for node in unsettled])
+            self._telling.count_hits({name: n - unsettled_counts[name] for name, n in self.surveyed.counts.items()})
+            self._telling.tell_hits(
+                (node for node, state in enumerate(states) if state is State.FRESH), self._plan.served
+            )
             self._give_notice()
-            unsettled = [node for node, state in enumerate(states) if state in (State.READY, State.WAITING)]
             if unsettled:
                 self._compute(unsettled)
         except BaseException as raised:
@@ -131,9 +137,11 @@ class Run:
         for task, revisions in self._revisions.items():
             revisions.keep_findings()
             notices.warn_of_unseen_code(task)
-        present = {task: task.fingerprint for task in self._revisions}
+        present = {task: revisions.present for task, revisions in self._revisions.items() if revisions.has_ranked}
+        if not present:  # all entries are by the present code
+            return
         for entry, instance in zip(self._plan.served, self._graph.instances, strict=True):
-            if entry is not None and entry.fingerprint != present[instance.task]:
+            if entry is not None and entry.fingerprint != present.get(instance.task, entry.fingerprint):
                 notices.warn_of_change(instance, entry, self._revisions[instance.task])
 
     # --- values ---

@@ -14,8 +14,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
 from checkpoint.counts import TaskCount
 from checkpoint.graph import Instance
@@ -46,8 +45,7 @@ class EventKind(enum.Enum):
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One thing that happened to an instance.
 
     Attributes:
@@ -72,8 +70,7 @@ class Event:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RunBegun:
+class RunBegun(NamedTuple):
     """What a run is about to do.
 
     Attributes:
@@ -90,7 +87,7 @@ class RunBegun:
     upstream: Sequence[Sequence[int]]
     limits: Mapping[str, int]
     limits_of: Mapping[str, tuple[str, ...]]
-    expected_seconds: Callable[[int], float | None] = field(repr=False)
+    expected_seconds: Callable[[int], float | None]
     at: float
 
     @property
@@ -100,8 +97,7 @@ class RunBegun:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """How a run stands.
 
     Attributes:
@@ -118,8 +114,7 @@ class Tick:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(NamedTuple):
     """What came of a run: seconds, what was done by task, and the exception that ended it early, such as Ctrl-C."""
 
     seconds: float

@@ -15,16 +15,12 @@ import contextlib
 import functools
 import os
 import pickle
-import shutil
-import signal
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Protocol, final
 
-from checkpoint import engines, process, wire, worker
-from checkpoint.foreign import ForeignProcesses
+from checkpoint import engines, worker
 from checkpoint.graph import Instance
 from checkpoint.inputs import Made
 from checkpoint.job import Job, Report
@@ -126,11 +122,15 @@ def open_workers(
         return _LocalWorkers(SerialExecutor(), 1, store, is_ours=True)
     if executor is None or executor == "processes":
         _check_reachable(store)
-        return _OwnProcesses(min(count, most) if most else count, store)
+        from checkpoint.pool import OwnProcesses
+
+        return OwnProcesses(min(count, most) if most else count, store)
     if executor == "threads":
         return _LocalWorkers(concurrent.futures.ThreadPoolExecutor(count), count, store, is_ours=True)
     if executor == "async":
         return _LocalWorkers(AsyncExecutor(), max_workers or _ASYNC_COUNT, store, is_ours=True)
+    from checkpoint.foreign import ForeignProcesses
+
     if engines.serves(executor):
         connection = engines.connect(executor, max_workers)
         found, close = connection.traits.overridden(traits), connection.close
@@ -283,85 +283,3 @@ class _LocalWorkers:
             self._executor.shutdown(wait=not kill)
         if isinstance(self._store, WriteBehind):
             self._store.close() if self._is_writer else self._store.note_inner_run()
-
-
-def _touch(path: str) -> None:
-    with open(path, "wb"):
-        pass
-
-
-@final
-class _OwnProcesses:
-    """A process pool that we make, rebuild when it breaks, and end."""
-
-    takes_chains = True
-
-    def __init__(self, count: int, store: Store) -> None:
-        import multiprocessing  # these two would double the time that importing this package takes
-        import tempfile
-
-        self.traits = _PLAIN
-        self.count = self.ahead = count
-        self.largest_batch = _LARGEST_BATCH
-        self.is_in_this_thread = False
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
-            raise RuntimeError(
-                "this script starts a run while a worker process imports it; "
-                'put what it does at top level below `if __name__ == "__main__":`'
-            )
-        self._store = store
-        self._marks = tempfile.mkdtemp(prefix="checkpoint-")
-        self._stop_file = os.path.join(self._marks, "stop")
-        self._context = multiprocessing.get_context(_start_method())
-        self._pool = self._new_pool()
-
-    def _new_pool(self) -> concurrent.futures.ProcessPoolExecutor:
-        shutil.rmtree(self._marks, ignore_errors=True)
-        os.mkdir(self._marks, 0o700)
-        return concurrent.futures.ProcessPoolExecutor(
-            self.count,
-            mp_context=self._context,
-            initializer=process.initialize,
-            initargs=(self._marks, dict(os.environ)),
-        )
-
-    def submit(self, batch: int, jobs: Sequence[Job], tasks: Sequence[Any]) -> Future[Any]:
-        return self._pool.submit(wire.serve, wire.pack(jobs, self._store, tasks, batch, self._stop_file))
-
-    def receive(self, batch: int, result: Any) -> list[Report]:
-        return [Report(*fields) for fields in result]
-
-    def forget(self, batch: int) -> None:
-        pass
-
-    def waiting(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def stop(self) -> None:
-        _touch(self._stop_file)
-
-    def begun(self) -> Mapping[tuple[int, int], str] | None:
-        return process.begun_jobs(self._marks)
-
-    def rebuild(self) -> bool:
-        self._pool.shutdown(wait=True)
-        self._pool = self._new_pool()
-        return True
-
-    def close(self, *, kill: bool = False) -> None:
-        if kill:
-            for pid in list(self._pool._processes or ()):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        shutil.rmtree(self._marks, ignore_errors=True)
-
-
-def _start_method() -> str:
-    """Fork where it is safe (Linux, one thread), as it needs no import of the caller's script; else start afresh."""
-    import multiprocessing
-
-    methods = multiprocessing.get_all_start_methods()
-    if "fork" in methods and sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1:
-        return "fork"
-    return "forkserver" if "forkserver" in methods else "spawn"

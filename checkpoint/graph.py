@@ -119,11 +119,21 @@ class Runner:
     A requirement is an instance, an item of one, or lists, tuples and dicts of these and of plain values.
     """
 
-    __slots__ = ("_upstream", "function", "requirements")
+    __slots__ = ("_required", "_upstream", "function", "requirements")
 
-    def __init__(self, function: Callable[..., Any], requirements: tuple[Any, ...] = ()) -> None:
+    def __init__(
+        self, function: Callable[..., Any], requirements: tuple[Any, ...] = (), required: list[Instance] | None = None
+    ) -> None:
+        """Take what is called, and with what.
+
+        Args:
+            function: what computes.
+            requirements: one for each argument.
+            required: the instances among them, in order, where these were looked for already.
+        """
         self.function = function
         self.requirements = requirements
+        self._required = required
         self._upstream: list[Instance] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,7 +142,10 @@ class Runner:
 
     def required(self) -> list[Instance]:
         """Return the instances among the requirements, in order; one that is required twice is there twice."""
-        return instances_in(self.requirements) if self.requirements else []
+        found, self._required = self._required, None
+        if found is None:
+            found = instances_in(self.requirements) if self.requirements else []
+        return found
 
     def upstream(self) -> list[Instance]:
         """Return the distinct instances among the requirements, in order."""
@@ -181,7 +194,8 @@ def with_values(structure: Any, value_of: Callable[[Instance], Any]) -> Any:
 
 
 _OPEN = -1
-#: An instance whose body was evaluated, its runner, the nodes of what it requires as far as these are known, the rest.
+#: An instance whose requirements are being added, its runner, and where to go on then: the nodes of what is required
+#: there, as far as these are known, and the rest of it.
 _Step = tuple[Instance, Runner, list[int], Iterator[Instance]]
 
 
@@ -232,36 +246,31 @@ class Graph:
         return self._nodes[task][key]
 
     def _add(self, root: Instance) -> None:
-        nodes = self._nodes
         trail: list[_Step] = []
-        pending: Instance | None = root
-        while pending is not None or trail:
-            if pending is not None:
-                runner = pending.evaluate()
-                required = runner.required()
-                if required:
-                    nodes[pending.task.name][pending.key] = _OPEN
-                    trail.append((pending, runner, [], iter(required)))
-                else:
-                    settled = self._settle(pending, runner, ())
-                    if trail:
-                        trail[-1][2].append(settled)
-                pending = None
-                continue
-            instance, runner, upstream, remaining = trail[-1]
+        upstream: list[int] = []
+        remaining = iter((root,))
+        while True:
             for above in remaining:
-                node = nodes[above.task.name].get(above.key)
+                nodes = self._nodes[above.task.name]
+                node = nodes.get(above.key)
                 if node is None:
-                    pending = above
-                    break
-                if node == _OPEN:
+                    runner = above.evaluate()
+                    required = runner.required()
+                    if required:
+                        nodes[above.key] = _OPEN
+                        trail.append((above, runner, upstream, remaining))
+                        upstream, remaining = [], iter(required)
+                        break
+                    node = self._settle(above, runner, ())
+                elif node == _OPEN:
                     raise CycleError(_path([step[0] for step in trail], above))
                 upstream.append(node)
             else:
-                trail.pop()
-                settled = self._settle(instance, runner, tuple(dict.fromkeys(upstream)))
-                if trail:
-                    trail[-1][2].append(settled)
+                if not trail:
+                    return
+                instance, runner, below, remaining = trail.pop()
+                below.append(self._settle(instance, runner, tuple(dict.fromkeys(upstream))))
+                upstream = below
 
     def _settle(self, instance: Instance, runner: Runner, upstream: tuple[int, ...]) -> int:
         node = self._nodes[instance.task.name][instance.key] = len(self.instances)

@@ -8,13 +8,13 @@ Next: batch.py
 from __future__ import annotations
 
 import functools
-import inspect
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
+from checkpoint import codec
 from checkpoint.errors import DamagedEntryError
 from checkpoint.graph import Instance, Runner, with_values
 from checkpoint.inside import Place, inside
@@ -47,7 +47,7 @@ class Made(NamedTuple):
 #: Stands for a value that a consumer must decode anew, as another one might change it.
 ENCODED = object()
 SMALL_BYTES = 1024
-MOST_MADE = 10_000
+MOST_MADE = 100_000
 
 
 @final
@@ -100,7 +100,7 @@ class Inputs:
             return
         entry, value, digest = found
         self.values[instance] = value
-        self._settle(instance, row, version_of(address, entry.generation, digest))
+        self._settle(instance, row, version_of(task.name, instance.key, entry.generation, digest))
 
     def _lack(self, instance: Instance, reason: str) -> None:
         self.versions[instance] = b""
@@ -117,12 +117,12 @@ class Inputs:
         generation, basis = generation_of(epoch, upstream), basis_of(upstream)
         digest = unstored_digest_of(instance, basis)
         row = row_of(instance.key, edition_of(task.fingerprint, basis))
-        self._settle(instance, row, version_of(address_of(instance.task.name, instance.key), generation, digest))
+        self._settle(instance, row, version_of(instance.task.name, instance.key, generation, digest))
         if not self.lacking:
             token = inside.set(Place(self._store, task.name, row))
             try:
                 value = runner.function(*self.arguments(runner))
-                self.values[instance] = awaited(value) if inspect.isawaitable(value) else value
+                self.values[instance] = awaited(value)
             except Exception as error:
                 error.add_note(f"in {instance!r}, which is not stored and was computed for its consumer")
                 raise
@@ -155,12 +155,21 @@ def unstored_value(store: Store, instance: Instance, editions: Mapping[bytes, st
     return inputs.values[instance]
 
 
-def awaited(awaitable: Awaitable[Any]) -> Any:
-    """Wait for an awaitable in an event loop of its own, in another thread where this one has a running loop."""
+def awaited(result: Any) -> Any:
+    """Return a result, or what an awaitable gives, which is waited for.
+
+    That is done in an event loop of its own, in another thread where this one has a running loop.
+    """
+    if type(result) in codec.ATOMS:
+        return result
+    import inspect
+
+    if not inspect.isawaitable(result):
+        return result
     import asyncio
 
     async def wait() -> Any:
-        return await awaitable
+        return await result
 
     try:
         asyncio.get_running_loop()

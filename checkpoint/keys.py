@@ -33,7 +33,7 @@ __all__ = ["CAPTURED", "FORMAT", "LARGE_INT", "Unencodable", "add_fallback", "ar
 FORMAT = 1
 
 #: Two code points that JSON would merge into one.
-_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_SURROGATE_PAIR = "[\ud800-\udbff][\udc00-\udfff]"
 
 _ADVICE = "pass plain data (numbers, text, lists, dicts, a path) or require the task that makes the value"
 
@@ -86,13 +86,13 @@ def _encode_list(value: list[Any]) -> str:
 
 
 def _encode_text(value: str) -> str:
-    if value.isascii() or not _SURROGATE_PAIR.search(value):
+    if value.isascii() or not re.search(_SURROGATE_PAIR, value):
         return _quote(value)
     return _tagged("text", _quote(value.encode("utf-16-be", "surrogatepass").hex(" ", 2)))
 
 
 def _is_plain_name(key: object) -> bool:
-    return type(key) is str and not key.startswith("$") and (key.isascii() or not _SURROGATE_PAIR.search(key))
+    return type(key) is str and not key.startswith("$") and (key.isascii() or not re.search(_SURROGATE_PAIR, key))
 
 
 def _encode_dict(value: dict[Any, Any]) -> str:

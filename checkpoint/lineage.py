@@ -19,7 +19,7 @@ from checkpoint.reasons import described, upstream_of
 from checkpoint.revisions import code_at
 from checkpoint.revival import decode_arguments
 from checkpoint.store import Store
-from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
+from checkpoint.version import key_of, mark_of, row_of_entry, version_of
 
 __all__ = ["Lineage", "below"]
 
@@ -59,7 +59,7 @@ class Lineage:
         entry = next((e for e in entries if row_of_entry(key, e) == row), None)
         self._mark = mark
         if entry is not None:
-            self._mark = mark_of(version_of(address_of(task, key), entry.generation, entry.digest))
+            self._mark = mark_of(version_of(task, key, entry.generation, entry.digest))
         self.is_kept = entry is not None and mark in (None, self._mark)
         kept = entry if self.is_kept else None
         self.stored_at = kept.stored_at if kept is not None else None

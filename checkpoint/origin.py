@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import sys
 
 import xxhash
 
@@ -20,10 +22,14 @@ _ORIGIN = "origin:"
 
 @functools.cache
 def _here() -> tuple[bytes, str]:
-    import platform
-    import socket
+    if sys.platform == "win32":
+        import platform
 
-    facts = {"host": socket.gethostname(), "platform": platform.platform(), "python": platform.python_version()}
+        system, host, release, _, machine, _ = platform.uname()
+    else:
+        system, host, release, _, machine = os.uname()
+    version = ".".join(map(str, sys.version_info[:3]))
+    facts = {"host": host, "platform": f"{system}-{release}-{machine}", "python": version}
     text = json.dumps(facts)
     return xxhash.xxh3_64_digest(text.encode()), text
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, final
 
 from checkpoint.counts import TaskCount
@@ -51,17 +51,24 @@ class Telling:
     """Counts what happens to instances, and tells observers of it. For the thread that drives the run."""
 
     def __init__(
-        self, instances: Sequence[Instance], observers: Sequence[Observer], *, began_at: float, began: float
+        self,
+        instances: Sequence[Instance],
+        tasks: Iterable[str],
+        observers: Sequence[Observer],
+        *,
+        began_at: float,
+        began: float,
     ) -> None:
         """Start with nothing counted.
 
         Args:
             instances: those that the run can reach, by node.
+            tasks: names of their tasks.
             observers: whom to tell.
             began_at, began: when the run began, in seconds since 1970 and by the performance counter.
         """
         self.outcome = Outcome()
-        self.outcome.counts = {name: TaskCount() for name in dict.fromkeys([each.task.name for each in instances])}
+        self.outcome.counts = {name: TaskCount() for name in tasks}
         self.began_at, self.began = began_at, began
         self.observers = observers
         self._instances = instances
@@ -91,16 +98,24 @@ class Telling:
             nodes: which they are.
             served: node -> its entry.
         """
-        instances = self._instances
-        for name, count in Counter([instances[node].task.name for node in nodes]).items():
-            self.outcome.counts[name].hit += count
-        if self.observers:
-            from checkpoint.events import Event, EventKind
+        self.count_hits(Counter([self._instances[node].task.name for node in nodes]))
+        self.tell_hits(nodes, served)
 
-            for node in nodes:
-                entry = served[node]
-                seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
-                self.notify(Event(EventKind.HIT, instances[node], self.seconds(), seconds, size, node=node))
+    def count_hits(self, counts: Mapping[str, int]) -> None:
+        """Count fresh instances of tasks, by their names."""
+        for name, count in counts.items():
+            self.outcome.counts[name].hit += count
+
+    def tell_hits(self, nodes: Iterable[int], served: Sequence[Entry | None]) -> None:
+        """Tell of each of some fresh instances."""
+        if not self.observers:
+            return
+        from checkpoint.events import Event, EventKind
+
+        for node in nodes:
+            entry = served[node]
+            seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
+            self.notify(Event(EventKind.HIT, self._instances[node], self.seconds(), seconds, size, node=node))
 
     def notify(self, event: Event) -> None:
         """Tell observers of an event."""

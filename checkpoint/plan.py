@@ -13,7 +13,7 @@ last of its upstream is settled: fresh if its entry's basis is the hash of their
 
 Must not know: clocks, stores, executors, values. Any other move raises.
 
-Next: survey.py
+Next: collector.py
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import final
 
 from checkpoint.graph import Graph
 from checkpoint.store import Entry, Epoch
-from checkpoint.version import address_of, basis_of, edition_of, generation_of, unstored_digest_of, version_of
+from checkpoint.version import basis_of, edition_of, generation_of, unstored_digest_of, version_of
 
 __all__ = ["Plan", "State"]
 
@@ -84,11 +84,8 @@ class Plan:
         self._ready: dict[tuple[str, ...], list[int]] = {}
         #: How many are ready / running.
         self.ready_count = self.running_count = 0
-        for node, upstream in enumerate(graph.upstream):
-            if upstream and (unsettled := [above for above in upstream if self.versions[above] is None]):
-                self._wait(node, unsettled)
-            else:
-                self._decide(node)
+        for node in range(count):
+            self._decide(node)
 
     def _wait(self, node: int, upstream: Sequence[int]) -> None:
         self._open_upstream[node] += len(upstream)
@@ -101,22 +98,25 @@ class Plan:
 
     def _decide(self, node: int) -> bool:
         """Settle a node whose upstream is settled if its entry holds, else make it ready."""
-        upstream = self._upstream_versions(node) if self._graph.upstream[node] else ()
-        if len(upstream) < len(self._graph.upstream[node]):  # the value of one went meanwhile
-            self._wait(node, [above for above in self._graph.upstream[node] if self.versions[above] is None])
+        above = self._graph.upstream[node]
+        upstream = self._upstream_versions(node) if above else ()
+        if len(upstream) < len(above):
+            self._wait(node, [each for each in above if self.versions[each] is None])
             return False
-        basis = basis_of(upstream) if upstream else _NO_BASIS
+        basis = basis_of(upstream) if above else _NO_BASIS
         instance = self._graph.instances[node]
-        if not instance.task.is_stored:
-            epoch = self._epochs.get(node, _FIRST_EPOCH)
-            digest = unstored_digest_of(instance, basis)
-            self.versions[node] = version_of(self._address(node), generation_of(epoch, upstream), digest)
-        elif (entry := self._fresh(node, basis)) is not None:
+        task = instance.task
+        if task.is_stored:
+            entry = self._fresh(node, basis)
+            if entry is None:
+                self._require(node)
+                return False
             self.served[node] = entry
-            self.versions[node] = version_of(self._address(node), entry.generation, entry.digest)
+            generation, digest = entry.generation, entry.digest
         else:
-            self._require(node)
-            return False
+            generation = generation_of(self._epochs.get(node, _FIRST_EPOCH), upstream)
+            digest = unstored_digest_of(instance, basis)
+        self.versions[node] = version_of(task.name, instance.key, generation, digest)
         self.states[node] = State.FRESH
         return True
 
@@ -146,9 +146,8 @@ class Plan:
 
     def _fresh(self, node: int, basis: bytes) -> Entry | None:
         """Return the first of a node's entries that was computed from what there is now, or is pinned."""
-        pinned = self._graph.instances[node].pinned
         for entry in self._candidates[node]:
-            if entry.basis == basis or entry is pinned:
+            if entry.basis == basis or entry is self._graph.instances[node].pinned:
                 return entry
         return None
 
@@ -249,10 +248,6 @@ class Plan:
 
     # --- what happened ---
 
-    def _address(self, node: int) -> bytes:
-        instance = self._graph.instances[node]
-        return address_of(instance.task.name, instance.key)
-
     def edition(self, node: int) -> str:
         """Return which of its key's entries has the value of a settled node."""
         entry = self.served[node]
@@ -287,7 +282,8 @@ class Plan:
     def _settle(self, node: int, state: State, generation: bytes, digest: bytes, edition: str) -> list[int]:
         self._leave(node, state)
         self._editions[node] = edition
-        self.versions[node] = version_of(self._address(node), generation, digest)
+        instance = self._graph.instances[node]
+        self.versions[node] = version_of(instance.task.name, instance.key, generation, digest)
         fresh: list[int] = []
         settled = [node]
         while settled:

@@ -61,8 +61,11 @@ class Revisions:
     def __init__(self, store: Store, task: TaskInfo) -> None:
         self._store = store
         self._task = task
-        self._present = task.fingerprint
-        self._verdicts = {self._present: True}
+        #: The fingerprint of the present code.
+        self.present = task.fingerprint
+        #: Whether entries were offered of which some may be by other code.
+        self.has_ranked = False
+        self._verdicts = {self.present: True}
         self._accepted: set[bytes] | None = None
         self._unchanged: set[bytes] = set()
 
@@ -79,7 +82,7 @@ class Revisions:
         if self.changes_since(fingerprint) != []:
             return False
         is_same = all(
-            watcher == self._present or watcher in self._equals() or self.changes_since(watcher) == []
+            watcher == self.present or watcher in self._equals() or self.changes_since(watcher) == []
             for watcher in self._watchers_of(fingerprint)
         )
         if is_same:
@@ -93,15 +96,14 @@ class Revisions:
 
     def candidates(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries of one key that may be used, the best first: by the present code, then the newest."""
-        if len(entries) == 1 and entries[0].fingerprint == self._present:
-            return entries  # the common case
+        self.has_ranked = True
         usable = entries
         if self._task.on_change == "rerun":
             usable = [entry for entry in entries if self.is_present(entry.fingerprint)]
         return sorted(usable, key=self._rank, reverse=True)
 
     def _rank(self, entry: Entry) -> tuple[bool, bool, float]:
-        return entry.fingerprint == self._present, self.is_present(entry.fingerprint), entry.stored_at
+        return entry.fingerprint == self.present, self.is_present(entry.fingerprint), entry.stored_at
 
     def changes_since(self, fingerprint: bytes) -> list[Change] | None:
         """Return what changed since code of a fingerprint; None if that code is not on record."""
@@ -152,7 +154,7 @@ class Revisions:
                 present.parts[0].name
             }:
                 lacking.append(fingerprint)
-        return set(lacking[-1:]) if having <= {self._present} else set()
+        return set(lacking[-1:]) if having <= {self.present} else set()
 
     def keep_findings(self) -> None:
         """Keep which codes count as the present one by what it declares or only watches: later edits still count.
@@ -164,9 +166,9 @@ class Revisions:
 
     def _keep_findings(self) -> None:
         for fingerprint in self._unchanged:
-            if self._present not in self._watchers_of(fingerprint):
+            if self.present not in self._watchers_of(fingerprint):
                 record_code(self._store, self._task)
-                name = f"{_WATCHED}{fingerprint.hex()}:{self._present.hex()}"
+                name = f"{_WATCHED}{fingerprint.hex()}:{self.present.hex()}"
                 self._store.record(self._task.name, name, "")
         for fingerprint in self.predecessors():
             self.accept(fingerprint)
@@ -174,8 +176,8 @@ class Revisions:
     def accept(self, fingerprint: bytes) -> None:
         """Let a code count as the present one from now on, as well as everything that counts as that code."""
         record_code(self._store, self._task)
-        self._store.record(self._task.name, f"{_ACCEPTED}{self._present.hex()}:{fingerprint.hex()}", "")
-        self._verdicts, self._accepted = {self._present: True}, None
+        self._store.record(self._task.name, f"{_ACCEPTED}{self.present.hex()}:{fingerprint.hex()}", "")
+        self._verdicts, self._accepted = {self.present: True}, None
 
     def _equals(self) -> set[bytes]:
         """Return what accepted edits, and parameters that were added, connect with the present code."""
@@ -186,7 +188,7 @@ class Revisions:
                 neighbours.setdefault(one, set()).add(other)
                 neighbours.setdefault(other, set()).add(one)
             self._accepted = set()
-            pending = [self._present, *self.predecessors()]
+            pending = [self.present, *self.predecessors()]
             while pending:
                 fingerprint = pending.pop()
                 if fingerprint not in self._accepted:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from checkpoint import notices
+from checkpoint import collector, notices
 from checkpoint.choice import Options, check_executor
 from checkpoint.engine import Run
 from checkpoint.errors import DamagedEntryError, name_of
@@ -101,7 +101,7 @@ def perform(instances: Any, options: Mapping[str, Any]) -> tuple[Outcome, Any, B
 
     Returns what came of it, and the values in the same nesting or what the run failed with.
     """
-    with surroundings(options) as (store, checked), store.using():
+    with surroundings(options) as (store, checked), store.using(), collector.set_apart():
         roots = roots_of(instances, "run() takes")
         run = Run(roots, store, checked)
         _execute(run, options)

@@ -66,6 +66,7 @@ class Signature:
         "_function",
         "_is_plain",
         "_parameters",
+        "_whole",
         "_write",
         "call_name",
         "names",
@@ -100,7 +101,9 @@ class Signature:
         for name in added or ():
             if name not in self.names:
                 raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
-        self._write: Callable[..., str] | None = None
+        #: How many arguments by position are the values as they are; -1 where they never are.
+        self._whole = len(self.names) if self._is_plain else -1
+        self._write: Callable[..., str] = self._key_without if self._added else self._first_key
 
     def _full(self) -> inspect.Signature:
         import inspect  # takes long, and most calls need none of it
@@ -116,10 +119,10 @@ class Signature:
         Raises:
             TypeError: the call does not fit the parameters; names the function.
         """
+        if len(args) == self._whole and not kwargs:
+            return args
         if self._is_plain:
             open_count = len(self.names) - len(args)
-            if not open_count and not kwargs:
-                return args
             if not kwargs and 0 <= open_count <= len(self._defaults):
                 return args + self._defaults[len(self._defaults) - open_count :]
             missing = self.names[len(args) :]
@@ -149,17 +152,18 @@ class Signature:
             UnkeyableError: naming the function, the parameter and the path inside the argument.
         """
         try:
-            if self._added:
-                return self._key_without(values)
-            if self._write is None:
-                self._write = _writer(self.names)
             return self._write(*values)
         except (Unencodable, RecursionError):
             for name, value in zip(self.names, values, strict=True):
                 encode(value, f"argument {name!r} of {self.call_name}(): {name}")
             raise
 
-    def _key_without(self, values: tuple[Any, ...]) -> str:
+    def _first_key(self, *values: Any) -> str:
+        """Return a key, and compile what writes the next ones."""
+        self._write = _writer(self.names)
+        return self._write(*values)
+
+    def _key_without(self, *values: Any) -> str:
         """Return the key without the parameters that have the value of the time before they were added."""
         given = sorted(zip(self.names, values, strict=True), key=lambda pair: pair[0])
         texts = [f"{_quote(name)}:{text_of(value)}" for name, value in given]

@@ -7,12 +7,11 @@ Next: durations.py
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, final
 
+from checkpoint import collector
 from checkpoint.graph import Graph, Instance, TaskInfo
 from checkpoint.plan import Plan
 from checkpoint.revisions import Revisions
@@ -37,6 +36,8 @@ class Survey(NamedTuple):
     #: Limit -> how many that count against it may run at once; task name -> the limits it counts against.
     limits: dict[str, int]
     limits_of: dict[str, tuple[str, ...]]
+    #: Task name -> how many instances it has in the graph.
+    counts: dict[str, int]
 
 
 def survey(
@@ -59,7 +60,7 @@ def survey(
     Raises:
         CycleError, StoreError; and what bodies raise.
     """
-    with _collector_paused():
+    with collector.paused():
         changes = store.changes()
         graph = Graph.of(roots)
         by_task: defaultdict[TaskInfo, list[int]] = defaultdict(list)
@@ -78,45 +79,36 @@ def survey(
                 for node, key in zip(nodes, keys, strict=True) if found else ():
                     if (editions := found.get(key)) is not None:
                         entries[node] = editions
-                        candidates[node] = usable(store, known, graph.instances[node], editions)
+                        first = editions[0]
+                        is_common = len(editions) == 1 and first.fingerprint == known.present and not first.has_files
+                        candidates[node] = (
+                            editions if is_common else usable(store, known, graph.instances[node], editions)
+                        )
             else:
                 epochs.update(zip(nodes, store.epochs(task.name, keys), strict=True))
         capacities = _Capacities(graph, by_task, pools, limits)
-        forced = frozenset(graph.roots if is_forced else ())
         for node in graph.roots:
-            candidates[node] = [entry for entry in candidates[node] if not entry.is_collected]
+            candidates[node] = [entry for entry in candidates[node] if not (entry.is_collected or is_forced)]
         for node, instance in enumerate(graph.instances):
-            if instance.is_forced or node in forced:
+            if instance.is_forced:
                 candidates[node] = ()
             elif instance.pinned is not None:
                 candidates[node] = (instance.pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
-        return Survey(graph, plan, entries, revisions, changes, capacities.sizes, capacities.by_task)
+        counts = dict.fromkeys(capacities.by_task, 0)
+        for task, nodes in by_task.items():
+            counts[task.name] += len(nodes)
+        return Survey(graph, plan, entries, revisions, changes, capacities.sizes, capacities.by_task, counts)
 
 
 def usable(store: Store, revisions: Revisions, instance: Instance, entries: Sequence[Entry]) -> Sequence[Entry]:
     """Return the entries of an instance that the policy allows and whose files are as they were, the best first."""
-    found = revisions.candidates(entries)
-    if len(found) == 1 and not found[0].has_files:  # the common case
-        return found
-    return [entry for entry in found if _is_intact(store, instance, entry)]
+    return [entry for entry in revisions.candidates(entries) if _is_intact(store, instance, entry)]
 
 
 def _is_intact(store: Store, instance: Instance, entry: Entry) -> bool:
     """Tell whether the files that belong to an entry's value are as they were."""
     return not entry.has_files or not changed_files(store, instance.task.name, row_of_entry(instance.key, entry))
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking, again and again, a large graph that is just being made."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @final

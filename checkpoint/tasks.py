@@ -79,14 +79,15 @@ class TaskInstance(Instance, Generic[R_co]):
     `instance["k"]` and `instance[0]` are parts of its value, for use in `requires` and `memo`.
     """
 
-    __slots__ = ("_evaluated", "_hash", "key", "task", "values")
+    __slots__ = ("_evaluated", "_is_constant", "key", "task", "values")
 
     def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
         self.task: Task[..., R_co] = task  # pyright: ignore[reportIncompatibleMethodOverride]  # a slot is faster
         self.key = key
         self.values = values
+        #: Whether its arguments certainly cannot change.
+        self._is_constant = values is None or keys.are_immutable(values)
         self._evaluated: Runner | None = None
-        self._hash = hash(key) ^ hash(task.name)
 
     __iter__ = None  # else Python would count up indices for ever
     __contains__ = None
@@ -100,7 +101,7 @@ class TaskInstance(Instance, Generic[R_co]):
         return self.key == other.key and self.task.name == other.task.name
 
     def __hash__(self) -> int:
-        return self._hash
+        return hash(self.key) ^ hash(self.task.name)
 
     def __repr__(self) -> str:
         return self.task._describe(self)
@@ -331,9 +332,9 @@ class Task(Generic[P, R]):
         captured = self._captured if self._captured is not None else self._capture()
         if captured:
             key = keys.with_captured(key, captured)
-        if not keys.are_immutable(values):
-            values = tuple([keys.snapshot(value) for value in values])
         instance: TaskInstance[R] = TaskInstance(self, key, values)
+        if not instance._is_constant:
+            instance.values = tuple([keys.snapshot(value) for value in values])
         if not _evaluation.is_on:
             instance._evaluated = self._evaluate(instance)
         return instance
@@ -536,11 +537,11 @@ class Task(Generic[P, R]):
         values = instance.values
         if values is None:
             raise RuntimeError(f"{instance!r} came without its arguments and cannot be evaluated here")
-        if not keys.are_immutable(values):
+        if not instance._is_constant:
             values = tuple([keys.snapshot(value) for value in values])
         if self._is_memo:
-            if instances_in(values):
-                return Runner(self._call, (values,))
+            if not instance._is_constant and (found := instances_in(values)):
+                return Runner(self._call, (values,), found)
             return Runner(functools.partial(self._call, values))
         was_on, _evaluation.is_on = _evaluation.is_on, True
         try:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol, final
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 from checkpoint.checks import flag, function, whole
 
 __all__ = ["Connection", "ExecutorTraits", "Submits", "traits_of", "worker_count"]
+
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Submits(Protocol):
@@ -26,7 +29,6 @@ class Submits(Protocol):
 
 
 @final
-@dataclass(frozen=True, slots=True)
 class ExecutorTraits:
     """What cannot be seen from outside of an executor; `run(traits=...)` states it for one of your own.
 
@@ -47,34 +49,53 @@ class ExecutorTraits:
             workers cannot open the store. None: found out when a worker gets its first work.
     """
 
-    workers: int | Callable[[], int] | None = None
-    is_local: bool = False
-    submit: Callable[..., Any] | None = None
-    loss: Literal["executor", "neighbours", "call"] = "executor"
-    attempts: int = 1
-    pools: Mapping[str, int] = field(default_factory=dict)
-    keywords: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    batch_seconds: float = 0.02
-    stop: Callable[[str], object] | None = None
-    via: Literal["worker", "parent"] | None = None
+    __slots__ = (
+        "attempts",
+        "batch_seconds",
+        "is_local",
+        "keywords",
+        "loss",
+        "pools",
+        "stop",
+        "submit",
+        "via",
+        "workers",
+    )
 
-    def __post_init__(self) -> None:
-        if self.workers is not None and not callable(self.workers):
-            whole(self.workers, "workers of ExecutorTraits", 1)
-        flag(self.is_local, "is_local of ExecutorTraits")
-        for name in ("submit", "stop"):
-            if getattr(self, name) is not None:
-                function(getattr(self, name), f"{name} of ExecutorTraits")
+    def __init__(
+        self,
+        workers: int | Callable[[], int] | None = None,
+        is_local: bool = False,
+        submit: Callable[..., Any] | None = None,
+        loss: Literal["executor", "neighbours", "call"] = "executor",
+        attempts: int = 1,
+        pools: Mapping[str, int] = _NONE,
+        keywords: Mapping[str, Mapping[str, Any]] = _NONE,
+        batch_seconds: float = 0.02,
+        stop: Callable[[str], object] | None = None,
+        via: Literal["worker", "parent"] | None = None,
+    ) -> None:
+        if workers is not None and not callable(workers):
+            whole(workers, "workers of ExecutorTraits", 1)
+        flag(is_local, "is_local of ExecutorTraits")
+        for name, value in (("submit", submit), ("stop", stop)):
+            if value is not None:
+                function(value, f"{name} of ExecutorTraits")
+        self.workers, self.is_local, self.submit = workers, is_local, submit
+        self.loss, self.attempts, self.via = loss, attempts, via
+        self.pools, self.keywords = pools, keywords
+        self.batch_seconds, self.stop = batch_seconds, stop
+
+    def __repr__(self) -> str:
+        return f"ExecutorTraits({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
     def overridden(self, given: ExecutorTraits | None) -> ExecutorTraits:
         """Return these traits with what was given in their place."""
         if given is None:
             return self
         plain = ExecutorTraits()
-        names = [each.name for each in fields(self)]
-        return replace(
-            self, **{name: value for name in names if (value := getattr(given, name)) != getattr(plain, name)}
-        )
+        changed = {name for name in self.__slots__ if getattr(given, name) != getattr(plain, name)}
+        return ExecutorTraits(**{name: getattr(given if name in changed else self, name) for name in self.__slots__})
 
 
 def traits_of(executor: object) -> ExecutorTraits:
@@ -106,8 +127,7 @@ def worker_count(traits: ExecutorTraits, usual: int, most: int | None) -> int:
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """An engine that was reached: what takes calls, what is known of it, and how to give it back."""
 
     executor: Submits

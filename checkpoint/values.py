@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from checkpoint import codec, files
+from checkpoint import codec
 from checkpoint.codec import Codec, Frame
 from checkpoint.errors import DamagedEntryError, StoreError
 from checkpoint.graph import Instance, TaskInfo
@@ -48,6 +48,8 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         options: _Options = {"codec": task.codec, "is_mapped": is_mapped and is_known}
         options["allows_pickle"] = store.settings.allows_pickle
         if entry.has_files:
+            from checkpoint import files
+
             with files.in_folder(lambda: store.directory(task.name, row)):
                 value, digest = codec.decode(frame, **options)
         else:
@@ -97,6 +99,8 @@ def encoded(
     head: dict[str, Any] = {"upstream": upstream} if upstream else {}
     if type(value) in codec.ATOMS:  # no files
         return codec.encode(value, instance, codec=task.codec, level=task.level, head=head), False
+    from checkpoint import files
+
     with files.in_folder(lambda: store.directory(task.name, row), head):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
     return frame, "files" in head
@@ -114,4 +118,6 @@ def head_of(store: Store, task: str, row: str) -> dict[str, Any]:
 
 def changed_files(store: Store, task: str, row: str) -> list[str]:
     """Return the files of a value that are gone or changed since it was computed. Cost: one read, a `stat` each."""
+    from checkpoint import files
+
     return files.changed_files(head_of(store, task, row), store.directory(task, row))

@@ -49,9 +49,9 @@ def address_of(task: str, key: str) -> bytes:
     return xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass"))
 
 
-def version_of(address: bytes, generation: bytes, digest: bytes) -> bytes:
-    """Return the version of a value computed at an address."""
-    return address + generation + digest
+def version_of(task: str, key: str, generation: bytes, digest: bytes) -> bytes:
+    """Return the version of a value of a task."""
+    return address_of(task, key) + generation + digest
 
 
 def basis_of(upstream: Iterable[bytes]) -> bytes:

@@ -11,11 +11,9 @@ Next: sources.py
 from __future__ import annotations
 
 import contextlib
-import inspect
 import time
 from collections.abc import Callable, Sequence
 
-from checkpoint import codec, process
 from checkpoint.batch import Batch
 from checkpoint.errors import TaskTimeoutError
 from checkpoint.graph import Instance
@@ -75,10 +73,8 @@ def work(
                     seconds = job.instance.task.timeout
                     watch = Watch(job.instance, inputs.values) if policy.checks_mutation else None
                     began = time.perf_counter()
-                    with process.time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
-                        value = runner.function(*arguments)
-                        if type(value) not in codec.ATOMS and inspect.isawaitable(value):
-                            value = awaited(value)
+                    with _time_limit(job.instance, seconds) if seconds else _NO_LIMIT:
+                        value = awaited(runner.function(*arguments))
                     took = time.perf_counter() - began
                     if watch is not None:
                         watch.check()
@@ -92,9 +88,16 @@ def work(
     return batch.finished()
 
 
+def _time_limit(instance: Instance, seconds: float) -> contextlib.AbstractContextManager[None]:
+    from checkpoint import process
+
+    return process.time_limit(instance, seconds)
+
+
 async def work_async(store: Store, job: Job, policy: Policy, should_stop: Callable[[], bool]) -> list[Report]:
     """Compute one job in the running event loop: a coroutine there, a plain function in a thread beside it."""
     import asyncio
+    import inspect
 
     batch = Batch(store, [job], True, {})
     if should_stop():

@@ -18,7 +18,7 @@ from checkpoint.files import changed_files
 from checkpoint.reasons import described, upstream_in
 from checkpoint.store import Store, current_store, store_at
 from checkpoint.store.inventory import Found, Item
-from checkpoint.version import address_of, key_of, mark_of, row_of_entry, version_of
+from checkpoint.version import key_of, mark_of, row_of_entry, version_of
 
 __all__ = ["Problem", "ProblemKind", "Verification", "verify"]
 
@@ -174,7 +174,7 @@ class _Verifier:
         except DamagedEntryError as damage:
             yield Problem(ProblemKind.DAMAGED, call, damage.reason)
             return
-        version = version_of(address_of(task, key_of(item.row)), entry.generation, entry.digest)
+        version = version_of(task, key_of(item.row), entry.generation, entry.digest)
         self._marks[task, item.row] = mark_of(version)
         head = codec.read_head(frame)
         if above := upstream_in(head):

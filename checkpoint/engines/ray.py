@@ -2,7 +2,7 @@
 
 Must not know: graphs, plans, stores.
 
-Next: foreign.py
+Next: pool.py
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ __all__ = ["FORMAT", "Change", "Code", "Part", "Tracker", "digest", "look_again"
 FORMAT = 1
 
 #: What differs in a `repr` from one process to the next.
-_ADDRESS = re.compile(" at 0x[0-9a-fA-F]+")
+_ADDRESS = " at 0x[0-9a-fA-F]+"
 
 
 class Change(NamedTuple):
@@ -245,7 +245,7 @@ def _name(thing: Any) -> str:
 
 def _shown(thing: object) -> str:
     try:
-        return _ADDRESS.sub("", repr(thing))
+        return re.sub(_ADDRESS, "", repr(thing))
     except Exception:
         return type(thing).__qualname__
 

@@ -34,13 +34,9 @@ Owner = Literal["project", "installed", "python", "ours"]
 @functools.cache
 def _places() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the folders of this package, of installed distributions, and of the standard library."""
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    installed = [paths["purelib"], paths["platlib"]]
-    site = sys.modules.get("site")
-    installed += [user] if (user := getattr(site, "USER_SITE", None)) else []
-    library = [paths["stdlib"], paths["platstdlib"], os.path.dirname(os.__file__)]
+    site = sys.modules.get("site")  # sysconfig knows more, and takes a millisecond to import
+    installed = [*site.getsitepackages(), site.getusersitepackages()] if site is not None else []
+    library = [os.path.dirname(os.__file__)]
     library += [path for path in sys.path if path.endswith(".zip") and path.startswith(sys.base_prefix)]
     own = [os.path.dirname(os.path.dirname(__file__))]
 

@@ -6,12 +6,17 @@
 Next: runs.py
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from checkpoint.counts import TaskCount
 from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, Tick
-from checkpoint.observe.bars import Bar
-from checkpoint.observe.logs import Logs
-from checkpoint.observe.progress import Progress
-from checkpoint.observe.spans import Spans
+
+if TYPE_CHECKING:
+    from checkpoint.observe.bars import Bar
+    from checkpoint.observe.logs import Logs
+    from checkpoint.observe.progress import Progress
+    from checkpoint.observe.spans import Spans
 
 __all__ = [
     "Bar",
@@ -26,3 +31,13 @@ __all__ = [
     "TaskCount",
     "Tick",
 ]
+
+#: Public names of files that few runs need; they are imported with the first use of the name.
+_PLACES = {"Bar": "bars", "Logs": "logs", "Progress": "progress", "Spans": "spans"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return value

@@ -17,7 +17,6 @@ import itertools
 import json
 import operator
 import os
-import re
 import shutil
 import sqlite3
 import threading
@@ -39,7 +38,7 @@ from checkpoint.store.mounts import network_kind_of
 from checkpoint.store.reading import Reader, is_refusal
 from checkpoint.store.settings import Settings
 from checkpoint.store.signature import KEY_VARIABLE
-from checkpoint.store.tag import digest_at, pack, unpack
+from checkpoint.store.tag import digest_at, pack, unpack, unpack_all
 from checkpoint.store.usage import using
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ _FREE = contextlib.nullcontext()
 
 def folder_name(task: str) -> str:
     """Return a task's name as a file name: safe on every file system, bounded, distinct for distinct names."""
-    safe = re.sub(r"[^\w.-]", "_", task)
+    safe = "".join([letter if letter.isalnum() or letter in "_.-" else "_" for letter in task])
     if safe == task and len(task.encode()) <= 150 and not task.startswith("."):
         return task
     return f"{safe.encode()[:120].decode(errors='ignore').lstrip('.')}-{xxhash.xxh3_64_hexdigest(task.encode())}"
@@ -240,9 +239,10 @@ class DiskStore:
         is_most = len(keys) > _CHUNK and self._rows(cache, _COUNT) < [(2 * len(keys),)]
         if is_most and self.settings.signer is None:  # reading all rows takes half the time of looking for each
             wanted = set(keys)
-            for row, entry in self.scan(task):
-                if (key := row[: row.rindex("}") + 1]) in wanted:
-                    found.setdefault(key, []).append(entry)
+            for page in self._pages(cache):
+                for row, entry in unpack_all(page):
+                    if (key := row.rpartition("#")[0]) in wanted:
+                        found.setdefault(key, []).append(entry)
             return found
         for start in range(0, len(keys), _CHUNK):
             chunk = json.dumps(keys[start : start + _CHUNK])
@@ -272,15 +272,18 @@ class DiskStore:
     def scan(self, task: str) -> Iterator[tuple[str, Entry]]:
         """Yield each row of a task and its metadata."""
         cache = self._existing(task)
-        last = "{"
-        while cache is not None:
-            query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
-            found = self._rows(cache, query, (last, _PAGE))
-            signed = [(row, self._signed(cache, task, row, tag)) for row, tag in found]
-            yield from [(row, entry) for row, tag in signed if (entry := unpack(row, tag)) is not None]
-            if len(found) < _PAGE:
-                return
-            last = found[-1][0]
+        if cache is None:
+            return
+        for page in self._pages(cache):
+            yield from unpack_all([(row, self._signed(cache, task, row, tag)) for row, tag in page])
+
+    def _pages(self, cache: FolderCache | Reader) -> Iterator[list[tuple[str, Any]]]:
+        """Yield all rows and their tags, in the order of the rows."""
+        query = "SELECT key, tag FROM Cache WHERE raw = 1 AND key > ? AND key < '|' ORDER BY key LIMIT ?"
+        page = self._rows(cache, query, ("{", _PAGE))
+        while page:
+            yield page
+            page = self._rows(cache, query, (page[-1][0], _PAGE)) if len(page) == _PAGE else []
 
     def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""

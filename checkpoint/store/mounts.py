@@ -40,4 +40,6 @@ def network_kind_of(folder: str, mounts: str = _MOUNTS) -> str | None:
 
 
 def _unescaped(place: str) -> str:
+    if "\\" not in place:
+        return place
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), place)

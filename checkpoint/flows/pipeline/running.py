@@ -33,7 +33,7 @@ from checkpoint.store.disk import DiskStore
 from checkpoint.survey import usable
 from checkpoint.tasks import run_report
 from checkpoint.values import head_of, load
-from checkpoint.version import address_of, basis_of, key_of, mark_of, row_of_entry, version_of
+from checkpoint.version import basis_of, key_of, mark_of, row_of_entry, version_of
 
 __all__ = ["StagePlan", "plan", "report"]
 
@@ -166,7 +166,7 @@ class _Survey:
 
     def _version(self, call: StageCall) -> bytes:
         entry = self.usable[call]
-        return version_of(address_of(call.task.name, call.key), entry.generation, entry.digest)
+        return version_of(call.task.name, call.key, entry.generation, entry.digest)
 
     def _marks_of(self, call: StageCall, entry: Entry) -> set[tuple[str, str, str]]:
         """Return task, key and mark of the version of what an entry was computed from."""
