@@ -25,6 +25,9 @@ def figures(quick: bool) -> Iterator[Figure]:
     rounds = 1 if quick else 3
     yield from _instances((30, 300) if quick else (1_000, 10_000, 100_000), rounds)
     yield from _tasks((5,) if quick else (100, 1_000), rounds)
+    if not quick:
+        yield from _instances((1_000, 1_000_000), 1)
+        yield from _tasks((10_000,), 1)
     yield from _entries(300, 3_000 if quick else 1_000_000, rounds)
 
 
