@@ -22,9 +22,10 @@ _MANY = 5000
 
 
 class _Frozen(threading.local):
-    """Whether this thread may freeze what it makes, as somebody will thaw it."""
+    """Whether this thread may freeze what it makes, as somebody will thaw it, and whether it has."""
 
     is_allowed = False
+    is_ours = False
 
 
 _frozen = _Frozen()
@@ -38,8 +39,10 @@ def paused() -> Iterator[None]:
     try:
         yield
     finally:
-        if _frozen.is_allowed and gc.get_count()[0] > _MANY:
+        # What somebody else has frozen stays so. To count it takes long where it is much, so that comes last.
+        if _frozen.is_allowed and gc.get_count()[0] > _MANY and (_frozen.is_ours or not gc.get_freeze_count()):
             gc.freeze()
+            _frozen.is_ours = True
         if was_enabled:
             gc.enable()
 
@@ -47,7 +50,7 @@ def paused() -> Iterator[None]:
 @contextlib.contextmanager
 def set_apart() -> Iterator[None]:
     """Let what is made in `paused` blocks inside of this one not be walked before its end."""
-    if _frozen.is_allowed or gc.get_freeze_count():
+    if _frozen.is_allowed:
         yield
         return
     _frozen.is_allowed = True
@@ -55,4 +58,6 @@ def set_apart() -> Iterator[None]:
         yield
     finally:
         _frozen.is_allowed = False
-        gc.unfreeze()
+        if _frozen.is_ours:
+            _frozen.is_ours = False
+            gc.unfreeze()

@@ -9,10 +9,12 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import execnet.gateway_base
 import pytest
 from buckets import CREDENTIALS, S3, serving_s3
 from hypothesis import settings
@@ -27,10 +29,34 @@ pytest.register_assert_rewrite("browsing", "serving")
 # A shell has its background jobs ignore Ctrl-C, which the programs that tests start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Without a file, as a worker of pytest-xdist is, the package would take the main module for that of a prompt.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = execnet.gateway_base.__file__
+
 # How many examples a property is tried with, where its test doesn't say that; `--hypothesis-profile=long` for many.
 settings.register_profile("short", max_examples=20, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile("short")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Divide whole folders among the cores; what somebody chose of them runs in this process, and so begins at once."""
+    is_whole = all(map(os.path.isdir, config.args)) and not config.option.keyword
+    return None if is_whole and "not stress" in config.option.markexpr else 0
+
+
+#: Files whose tests share what takes long to make: executors, clusters, servers, browsers, projects.
+SHARING = {
+    "test_anywhere", "test_changes", "test_command_examples", "test_concurrency", "test_dask", "test_executors",
+    "test_references", "test_report", "test_runs", "test_ui"}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share things in one process."""
+    for item in items:
+        if item.path.stem in SHARING:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(autouse=True, scope="session")

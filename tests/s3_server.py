@@ -12,6 +12,7 @@ answers when they are in force; GET /_log returns the requests since it was aske
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import socket
@@ -36,6 +37,7 @@ class FaultyServer:
         self._faults: list[dict[str, Any]] = []
         self._log: list[str] = []
         self._lock = threading.Lock()
+        self._creating = threading.Lock()
         self._released = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
@@ -64,11 +66,19 @@ class FaultyServer:
         if fault == "blind":
             environ.pop("HTTP_IF_NONE_MATCH", None)
         if fault == "lost":
-            list(self._app(environ, lambda *_: None))
+            list(self._answered(environ, lambda *_: None))
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             start("500 Lost", [])
             return []
-        return self._app(environ, start)
+        return self._answered(environ, start)
+
+    def _answered(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        """Do what is asked; one after the other where names are created, as moto looks first and puts later."""
+        if "HTTP_IF_NONE_MATCH" not in environ:
+            return self._app(environ, start)
+        environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+        with self._creating:
+            return list(self._app(environ, start))
 
     def _control(self, path: str, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         with self._lock:

@@ -17,7 +17,7 @@ EXECUTORS = ["serial", "threads", "processes", "fork", "forkserver", "spawn", "l
 ENGINES = ["ray", "executorlib"]
 STORES = ["folder", "shared", "s3"]
 #: The other pairs are marked `stress`.
-COVERING = [("threads", "s3"), ("forkserver", "folder"), ("dask", "shared")]
+COVERING = [("threads", "s3"), ("forkserver", "shared")]
 Place = Callable[[str], str]
 
 
@@ -56,10 +56,10 @@ def kept_in(store: Store) -> dict[tuple[str, str], tuple[bytes, bytes]]:
     return found
 
 
-@pytest.fixture
-def expected(place: Place) -> tuple[str, dict[tuple[str, str], tuple[bytes, bytes]]]:
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[tuple[str, str], tuple[bytes, bytes]]]:
     """Return what the program prints and keeps, one call after the other, in a folder of this computer."""
-    url = place("folder")
+    url = str(tmp_path_factory.mktemp("expected"))
     output = output_of(start("serial", url))
     kept = kept_in(store_at(url))
     assert (14, "15 computed, 0 found") == (len(kept) - 1, output.splitlines()[-1])

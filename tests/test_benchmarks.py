@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,11 @@ def are_whole(figures: list[Figure]) -> bool:
     return 0 < len(names) == len(figures) and all(math.isfinite(number) and number > 0 for number in numbers)
 
 
-def test_a_benchmark_yields_positive_figures() -> None:
+def test_a_benchmark_yields_positive_figures(tmp_path: Path) -> None:
     """Each figure has a finite positive value and ratio, and a name of its own."""
-    assert are_whole(list(command.figures_of("keys", quick=True)))
+    program = [sys.executable, "-m", "benchmarks", "keys", "--quick", "--json", str(tmp_path / "figures.json")]
+    subprocess.run(program, cwd=_FOLDER.parent, check=True, capture_output=True, timeout=120)
+    assert are_whole([Figure(**figure) for figure in json.loads((tmp_path / "figures.json").read_text())])
 
 
 @pytest.mark.stress

@@ -61,7 +61,7 @@ def wait_for_line(process: subprocess.Popen[str], line: str) -> None:
 # --- killed ----------------------------------------------------------------------------------------------
 
 STRESS = pytest.mark.stress
-SHORT = [(kind, "small", packing, 2) for kind, packing in zip(KINDS, [*PACKINGS, "packed"], strict=True)]
+SHORT = [(kind, "small", packing, 1) for kind, packing in zip(KINDS, [*PACKINGS, "packed"], strict=True)]
 LONG = [
     pytest.param(kind, shape, packing, 9 if shape == "large" else 36, marks=STRESS)
     for kind in KINDS

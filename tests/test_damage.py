@@ -114,7 +114,7 @@ class Specimen:
         return "a recomputation" if first.computed else "nothing"
 
 
-@pytest.mark.parametrize("flips", [40, pytest.param(2000, marks=pytest.mark.stress)])
+@pytest.mark.parametrize("flips", [20, pytest.param(2000, marks=pytest.mark.stress)])
 @pytest.mark.parametrize(
     ("pattern", "size"), [("cache.db", 50), ("cache.db-wal", 50), ("*.val", 40_000)], ids=["database", "log", "files"]
 )

@@ -125,6 +125,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
     program.close()
 
 
+@pytest.mark.stress
 def test_a_killed_worker_costs_what_it_was_running(cluster: Cluster, program: Program) -> None:
     """A script whose modules no worker has completes although a worker is killed; only its call is made twice."""
     program.hold(3)
@@ -140,6 +141,7 @@ def test_a_killed_worker_costs_what_it_was_running(cluster: Cluster, program: Pr
     assert {3: 2} == {i: count for i, count in program.calls("begun").items() if count != 1}
 
 
+@pytest.mark.stress
 def test_a_killed_driver_goes_on_where_it_was(cluster: Cluster, program: Program) -> None:
     """After a kill of the driver, the next one computes only what was neither kept nor being computed."""
     program.hold(8, 9)
@@ -178,7 +180,9 @@ def test_a_run_that_loses_a_worker_and_its_driver_completes(cluster: Cluster, pr
     assert len(program.calls("ended")) == program.count > len(running)
 
 
-def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(cluster: Cluster, program: Program) -> None:
+def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(
+    cluster: Cluster, standing: Cluster, program: Program
+) -> None:
     """When the scheduler dies the run ends with an error that says so; on another cluster the rest is computed."""
     program.hold(8, 9)
     process = program.start(cluster.address)
@@ -190,13 +194,13 @@ def test_a_scheduler_that_is_gone_ends_the_run_and_loses_nothing(cluster: Cluste
     assert "scheduler" in errors
     program.let_go()
     kept = set(program.calls("ended"))
-    with cluster_in(program.folder / "another") as other:
-        output, errors = program.finish(program.start(other.address))
+    output, errors = program.finish(program.start(standing.address))
     assert str(program.expected()) == output.split()[0], errors
     assert len(kept) > 0
     assert {} == {i: count for i, count in program.calls("begun").items() if i in kept and count > 1}
 
 
+@pytest.mark.stress
 def test_a_scheduler_that_comes_back_is_used_again(cluster: Cluster, program: Program) -> None:
     """A run outlives a restart of the scheduler at the same address; what was running is computed once more."""
     program.hold(8, 9)

@@ -82,6 +82,7 @@ def test_binomials_computes_what_was_cleared_and_no_more(store: Path) -> None:
     assert (store / "checkpoint" / "binomials.choose" / "cache.db").exists()
 
 
+@pytest.mark.stress
 def test_word_counts_counts_the_standard_library_once(store: Path) -> None:
     """A second run of the example computes nothing and prints the same words."""
     first = output_of("word_counts", store)
@@ -140,7 +141,9 @@ def stored_results(store: Path) -> int:
 
 
 @pytest.mark.parametrize("kills", KILLS)
-@pytest.mark.parametrize("name", ["binomials", "word_counts", pytest.param("sweep", marks=pytest.mark.stress)])
+@pytest.mark.parametrize(
+    "name", ["binomials", *(pytest.param(name, marks=pytest.mark.stress) for name in ("word_counts", "sweep"))]
+)
 def test_an_example_that_is_killed_goes_on_to_the_same_result(
     name: str, kills: int, store: Path, tmp_path: Path
 ) -> None:
@@ -167,17 +170,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return output_of("linear", folder / "store", folder).splitlines()
 
 
-def test_linear_fits_once_although_its_last_step_fails(undisturbed: list[str], store: Path, tmp_path: Path) -> None:
-    """Killed after the failure, the example goes on with the evaluation alone, to the same result."""
-    assert ["load", "fit", "interrupted", "evaluate"] == [line.partition(":")[0] for line in undisturbed]
+def test_linear_fits_once_although_its_last_step_fails(store: Path, tmp_path: Path) -> None:
+    """Killed after the failure, the example goes on with the evaluation alone."""
+    lines = []
     with started("linear", store, tmp_path) as process:
         assert process.stdout is not None
         for line in process.stdout:
+            lines.append(line)
             if line.startswith("interrupted"):
                 break
     again = output_of("linear", store, tmp_path).splitlines()
-    assert undisturbed[4 - len(again) :] == again
-    assert len(again) <= 2 or again == undisturbed  # it may have come to its end before it was killed
+    assert ["load", "fit", "interrupted"] == [line.partition(":")[0] for line in lines]
+    # It may have come to its end before it was killed, and then starts over.
+    assert [line.partition(":")[0] for line in again] in (
+        ["evaluate"], ["interrupted", "evaluate"], ["load", "fit", "interrupted", "evaluate"])  # fmt: skip
 
 
 @pytest.mark.stress
@@ -197,10 +203,9 @@ def test_linear_goes_on_wherever_it_is_killed(undisturbed: list[str], kills: int
     assert set(undisturbed) == set(seen)
 
 
-def test_pipeline_goes_on_with_the_stage_it_was_in(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compares", [False, pytest.param(True, marks=pytest.mark.stress)])
+def test_pipeline_goes_on_with_the_stage_it_was_in(compares: bool, store: Path, tmp_path: Path) -> None:
     """Killed after its second stage, it loads that, runs the rest, and prints what an undisturbed run prints."""
-    with started("pipeline", tmp_path / "other") as process:
-        undisturbed, _ = process.communicate(timeout=120)
     with started("pipeline", store) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -211,9 +216,12 @@ def test_pipeline_goes_on_with_the_stage_it_was_in(store: Path, tmp_path: Path) 
         output, steps = process.communicate(timeout=120)
     with started("pipeline", store) as process:
         again, loaded = process.communicate(timeout=120)
-    assert 4 == len(undisturbed.splitlines())
-    assert [undisturbed] * 2 == [output, again]
+    assert 4 == len(output.splitlines())
+    assert output == again
     assert "[load]" not in steps
     assert "[clean] loaded\n" in steps
     assert "[evaluate] running\n" in steps
     assert "[evaluate] loaded\n" == loaded
+    if compares:
+        with started("pipeline", tmp_path / "other") as process:
+            assert output == process.communicate(timeout=120)[0]

@@ -29,6 +29,12 @@ PATHS = os.pathsep.join(map(str, [Path(checkpoint.__file__).parents[1], FOLDER])
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these tests need the locks of Linux")
 
 
+#: For tests whose long waits and many programs cost too much in both kinds of store.
+SELDOM_IN_S3 = pytest.mark.parametrize(
+    "new_url", ["folder", pytest.param("s3", marks=pytest.mark.stress)], indirect=True
+)
+
+
 @pytest.fixture(params=["folder", "s3"])
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
     """Return a function that gives the address of the store, with leases of so many seconds."""
@@ -126,6 +132,7 @@ def test_a_host_waits_for_what_another_one_computes(new_url: Callable[..., str],
     assert said[1] in ("value of one, used computed 1 found 1", "value of one, used computed 0 found 2")
 
 
+@SELDOM_IN_S3
 def test_a_host_takes_over_from_one_that_died(new_url: Callable[..., str], start: Start) -> None:
     """After SIGKILL of the host that computes, another one has the lease when it has run out. [T3]"""
     one = start("one", new_url(2), "-c", PROGRAM, "value")
@@ -148,6 +155,7 @@ def test_a_program_that_is_started_again_need_not_wait(new_url: Callable[..., st
     assert "value of one, used computed 2 found 0" == finish(again)
 
 
+@SELDOM_IN_S3
 def test_a_host_that_is_stopped_for_long_yields_to_the_first_result(new_url: Callable[..., str], start: Start) -> None:
     """Two owners for a while: the first result stays, and the later one's run uses it, too. [T3]"""
     one = start("one", new_url(2), "-c", PROGRAM, "value")
@@ -163,6 +171,7 @@ def test_a_host_that_is_stopped_for_long_yields_to_the_first_result(new_url: Cal
     assert said[1].startswith("value of two, used ")
 
 
+@SELDOM_IN_S3
 def test_without_leases_hosts_do_not_wait(new_url: Callable[..., str], start: Start) -> None:
     """With lease=0 both hosts compute; the first result counts, for both. [T3]"""
     one, two = (start(host, new_url(0), "-c", PROGRAM, "value") for host in ("one", "two"))
@@ -173,9 +182,10 @@ def test_without_leases_hosts_do_not_wait(new_url: Callable[..., str], start: St
     assert said[1].startswith("value of two, used ")
 
 
+@SELDOM_IN_S3
 def test_inner_runs_that_wait_for_each_other_go_on(new_url: Callable[..., str], start: Start) -> None:
     """A holds a and wants b, B holds b and wants a, on two hosts: both end. [T3]"""
-    one, two = start("one", new_url(4), "-c", PROGRAM, "left"), start("two", new_url(4), "-c", PROGRAM, "right")
+    one, two = start("one", new_url(2), "-c", PROGRAM, "left"), start("two", new_url(2), "-c", PROGRAM, "right")
     for program in (one, two):
         heard(program, "computing")
     for program in (one, two):
@@ -195,6 +205,7 @@ def test_inner_runs_that_wait_for_each_other_go_on(new_url: Callable[..., str], 
     [(3, 60, 6, 2, 4), pytest.param(16, 1000, 400, 60, 15, marks=pytest.mark.stress)],
     ids=["few", "many"],
 )
+@SELDOM_IN_S3
 def test_a_kill_on_one_of_many_hosts_costs_what_was_running(
     programs: int,
     size: int,

@@ -20,7 +20,7 @@ import pytest
 import checkpoint
 
 WAIT_S = 60
-KINDS = ["serial", "threads", "processes"]
+KINDS = ["serial", pytest.param("threads", marks=pytest.mark.stress), "processes"]
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs limits and users of POSIX")
 needs_root = pytest.mark.skipif(
     not hasattr(os, "getuid") or os.getuid() != 0, reason="only root may mount a file system"

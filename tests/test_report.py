@@ -314,7 +314,7 @@ def opened(page: Page, record: RunRecord, history: Sequence[RunRecord] = ()) -> 
     return page
 
 
-@pytest.mark.parametrize("count", [10, 20_000])
+@pytest.mark.parametrize("count", [10, 2_000, pytest.param(20_000, marks=pytest.mark.stress)])
 def test_a_page_shows_what_happened(count: int, page: Page) -> None:
     """Numbers, graph, timeline, tables and failures are there, for a few instances as for many."""
     opened(page, made(count))
@@ -362,17 +362,17 @@ def test_the_graph_can_be_used_with_keys_alone(page: Page) -> None:
 
 def test_the_table_sorts_and_filters(page: Page) -> None:
     """Text, task and outcome narrow the rows; a header sorts by its column, a second click the other way round."""
-    opened(page, made(20_000))
+    opened(page, made(2_000))
     page.fill("#filter-text", "fold=123")
-    assert "111 of 20000" == page.inner_text("#found")
+    assert "11 of 2000" == page.inner_text("#found")
     page.select_option("#filter-outcome", label="fresh")
-    assert "15 of 20000" == page.inner_text("#found")
+    assert "1 of 2000" == page.inner_text("#found")
     page.fill("#filter-text", "")
     page.select_option("#filter-outcome", label="failed")
     assert ["fit(fold=5)"] == page.locator("#table tbody th").all_inner_texts()
     page.select_option("#filter-outcome", value="")
     page.select_option("#filter-task", label="study.table")
-    assert "1 of 20000" == page.inner_text("#found")
+    assert "1 of 2000" == page.inner_text("#found")
     page.select_option("#filter-task", value="")
     page.click("#table thead th:nth-child(5) button")
     assert "descending" == page.get_attribute("#table thead th:nth-child(5)", "aria-sort")
@@ -382,7 +382,7 @@ def test_the_table_sorts_and_filters(page: Page) -> None:
     page.click("#table thead th:nth-child(7) button")
     assert "best()" != page.inner_text("#table tbody tr:first-child th")
     page.click("#next")
-    assert "page 2 of 200" == page.inner_text("#page")
+    assert "page 2 of 20" == page.inner_text("#page")
 
 
 def test_the_table_of_tasks_sorts(page: Page) -> None:

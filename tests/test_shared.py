@@ -36,6 +36,8 @@ from checkpoint.store.shared.tier import Tier
 ROOT = Path(checkpoint.store.__file__).parents[2]
 _numbers = itertools.count()
 KINDS = ["memory", "folder", "s3"]
+#: For tests with several programs, which take long in a bucket.
+SELDOM_IN_S3 = pytest.mark.parametrize("url", ["folder", pytest.param("s3", marks=pytest.mark.stress)], indirect=True)
 
 
 @pytest.fixture(params=KINDS)
@@ -118,7 +120,7 @@ def test_a_random_walk_agrees_with_a_dict(
 def test_keys_of_any_length_are_told(length: int, new_url: Callable[[], str], tmp_path: Path) -> None:
     """A scan gives whole rows, whether or not their keys fit into the names of objects."""
     store = store_at(new_url())
-    keys = [json.dumps({"name": f"{number}/ü\ud800~." + "x" * length}, ensure_ascii=False) for number in range(40)]
+    keys = [json.dumps({"name": f"{number}/ü\ud800~." + "x" * length}, ensure_ascii=False) for number in range(15)]
     store.write(TASK, [write_of(number, key, "#1") for number, key in enumerate(keys)])
     expected = sorted(key + "#1" for key in keys)
     assert [expected] * 2 == [[row for row, _ in store.scan(TASK)] for _ in range(2)]
@@ -571,7 +573,8 @@ def test_two_clears_at_once_both_count(tmp_path: Path) -> None:
     assert ([Epoch(0, 1)], [Epoch(0, 2)]) == (between, one.epochs(TASK, [KEY]))
 
 
-def test_of_many_that_create_a_name_one_is_told_so(url: str) -> None:
+@pytest.mark.parametrize("attempts", [2, pytest.param(20, marks=pytest.mark.stress)])
+def test_of_many_that_create_a_name_one_is_told_so(attempts: int, url: str) -> None:
     """Creating is exclusive between threads that all begin at once, again and again."""
     objects = shared_store(url)._objects
     start_line = threading.Barrier(8)
@@ -580,7 +583,7 @@ def test_of_many_that_create_a_name_one_is_told_so(url: str) -> None:
         start_line.wait(timeout=60)
         return objects.create(name, str(number).encode())
 
-    for attempt in range(5):
+    for attempt in range(attempts):
         name = f"checkpoint/races/{attempt}"
         with ThreadPoolExecutor(8) as pool:
             won = list(pool.map(race, range(8), [name] * 8))
@@ -636,6 +639,7 @@ for n in range(8):
 """
 
 
+@SELDOM_IN_S3
 def test_processes_that_write_the_same_keys_agree(url: str, tmp_path: Path) -> None:
     """Whoever reads finds for each row one whole result, the same as everybody else's."""
     writers = [start(WRITE_ALL, url, str(number)) for number in range(3)]
@@ -701,7 +705,7 @@ SERIAL, PROCESSES = {"executor": "serial"}, {"executor": "processes", "max_worke
     [
         ("folder", SERIAL),
         ("folder", PROCESSES),
-        ("s3", PROCESSES),
+        pytest.param("s3", PROCESSES, marks=pytest.mark.stress),
         pytest.param("s3", SERIAL, marks=pytest.mark.stress),
     ],
     ids=str,
@@ -732,6 +736,7 @@ print("value", slow_report.value)
 """
 
 
+@SELDOM_IN_S3
 def test_processes_of_a_host_compute_a_thing_once(url: str, tmp_path: Path) -> None:
     """A second process on the host waits for the first one's result, and takes that."""
     first = start(ONCE, CP_CACHE_DIR=url)

@@ -241,7 +241,7 @@ class DiskStore:
             wanted = set(keys)
             for page in self._pages(cache):
                 for row, entry in unpack_all(page):
-                    if (key := row.rpartition("#")[0]) in wanted:
+                    if (key := row[: row.rindex("}") + 1]) in wanted:
                         found.setdefault(key, []).append(entry)
             return found
         for start in range(0, len(keys), _CHUNK):

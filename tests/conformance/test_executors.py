@@ -14,7 +14,7 @@ from checkpoint.testing import EXECUTOR_CHECKS, KILLING_CHECKS, Subject, check_e
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # engines warn of much that is theirs
 
-KILLABLE = ["processes", "fork", "spawn", "loky", "dask"]
+KILLABLE = ["processes", "fork", "spawn", "loky"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,14 @@ def test_conformance(check: Any, kind: str, pools: dict[str, Any]) -> None:
     check(subject_of(kind, pools))
 
 
-@pytest.mark.parametrize("kind", [*KILLABLE, *(pytest.param(kind, marks=pytest.mark.engines) for kind in ENGINES)])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *KILLABLE,
+        pytest.param("dask", marks=pytest.mark.stress),  # `test_dask.py` kills workers, too
+        *(pytest.param(kind, marks=pytest.mark.engines) for kind in ENGINES),
+    ],
+)
 @pytest.mark.parametrize("check", KILLING_CHECKS.values(), ids=KILLING_CHECKS)
 def test_lost_workers(check: Any, kind: str) -> None:
     """What the check says holds on an executor of its own."""
