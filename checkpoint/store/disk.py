@@ -241,15 +241,19 @@ class DiskStore:
             wanted = set(keys)
             for page in self._pages(cache):
                 for row, entry in unpack_all(page):
-                    if (key := row[: row.rindex("}") + 1]) in wanted:
-                        found.setdefault(key, []).append(entry)
+                    if (key := row[: row.rindex("}") + 1]) not in wanted:
+                        continue
+                    if (known := found.get(key)) is None:
+                        found[key] = [entry]
+                    else:
+                        known.append(entry)
             return found
         for start in range(0, len(keys), _CHUNK):
             chunk = json.dumps(keys[start : start + _CHUNK])
             for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (chunk,)):
-                known = unpack(row, self._signed(cache, task, row, tag))
-                if known is not None and row.startswith(key):
-                    found.setdefault(key, []).append(known)
+                looked = unpack(row, self._signed(cache, task, row, tag))
+                if looked is not None and row.startswith(key):
+                    found.setdefault(key, []).append(looked)
         return found
 
     def _signed(self, cache: FolderCache | Reader, task: str, row: str, tag: Any) -> Any:
