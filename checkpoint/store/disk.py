@@ -237,24 +237,24 @@ class DiskStore:
         if cache is None:
             return found
         is_most = len(keys) > _CHUNK and self._rows(cache, _COUNT) < [(2 * len(keys),)]
-        if is_most and self.settings.signer is None:  # reading all rows takes half the time of looking for each
-            wanted = set(keys)
-            for page in self._pages(cache):
-                for row, entry in unpack_all(page):
-                    if (key := row[: row.rindex("}") + 1]) not in wanted:
-                        continue
-                    if (known := found.get(key)) is None:
-                        found[key] = [entry]
-                    else:
-                        known.append(entry)
-            return found
-        for start in range(0, len(keys), _CHUNK):
-            chunk = json.dumps(keys[start : start + _CHUNK])
-            for key, row, tag in self._rows(cache, _SELECT_EDITIONS, (chunk,)):
-                looked = unpack(row, self._signed(cache, task, row, tag))
-                if looked is not None and row.startswith(key):
-                    found.setdefault(key, []).append(looked)
+        # Reading all rows takes half the time of looking for each.
+        pages = self._pages(cache) if is_most and self.settings.signer is None else self._editions(cache, task, keys)
+        wanted = set(keys)
+        for page in pages:
+            for row, entry in unpack_all(page):
+                if (key := row[: row.rindex("}") + 1]) not in wanted:
+                    continue
+                if (known := found.get(key)) is None:
+                    found[key] = [entry]
+                else:
+                    known.append(entry)
         return found
+
+    def _editions(self, cache: FolderCache | Reader, task: str, keys: Sequence[str]) -> Iterator[list[tuple[str, Any]]]:
+        """Yield the rows of keys, and their tags."""
+        for start in range(0, len(keys), _CHUNK):
+            found = self._rows(cache, _SELECT_EDITIONS, (json.dumps(keys[start : start + _CHUNK]),))
+            yield [(row, self._signed(cache, task, row, tag)) for _, row, tag in found]
 
     def _signed(self, cache: FolderCache | Reader, task: str, row: str, tag: Any) -> Any:
         """Return the tag of a row unless there is a key that it was not signed with."""

@@ -45,7 +45,9 @@ def pack(row: str, entry: Entry) -> bytes:
 
 def unpack(row: str, tag: Any) -> Entry | None:
     """Return the entry of a tag, signed or not; None for what is no tag, is damaged or belongs to another row."""
-    return next((entry for _, entry in unpack_all([(row, tag)])), None)
+    for _, entry in unpack_all(((row, tag),)):
+        return entry
+    return None
 
 
 def unpack_all(tags: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Entry]]:
