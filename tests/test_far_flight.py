@@ -201,11 +201,15 @@ def test_inner_runs_that_wait_for_each_other_go_on(new_url: Callable[..., str], 
 
 
 @pytest.mark.parametrize(
-    ("programs", "size", "wanted", "kills", "lease"),
-    [(3, 60, 6, 2, 4), pytest.param(16, 1000, 400, 60, 15, marks=pytest.mark.stress)],
-    ids=["few", "many"],
+    ("new_url", "programs", "size", "wanted", "kills", "lease"),
+    [
+        pytest.param("folder", 3, 60, 6, 2, 4, id="folder-few"),
+        pytest.param("folder", 16, 1000, 400, 60, 15, id="folder-many", marks=pytest.mark.stress),
+        pytest.param("s3", 3, 60, 6, 2, 4, id="s3-few", marks=pytest.mark.stress),
+        pytest.param("s3", 6, 150, 60, 12, 15, id="s3-some", marks=pytest.mark.stress),  # the server is a slow one
+    ],
+    indirect=["new_url"],
 )
-@SELDOM_IN_S3
 def test_a_kill_on_one_of_many_hosts_costs_what_was_running(
     programs: int,
     size: int,
