@@ -26,8 +26,8 @@ import xxhash
 
 from checkpoint.errors import UnkeyableError, name_of
 
-__all__ = ["CAPTURED", "FORMAT", "LARGE_INT", "Unencodable", "add_fallback", "are_immutable", "encode", "locate",
-           "module_name", "register", "snapshot", "text_of", "with_captured"]  # fmt: skip
+__all__ = ["CAPTURED", "FORMAT", "IMMUTABLE", "LARGE_INT", "Unencodable", "add_fallback", "are_immutable", "encode",
+           "locate", "module_name", "register", "snapshot", "text_of", "with_captured"]  # fmt: skip
 
 #: Number of the key format; golden tests pin it.
 FORMAT = 1
@@ -348,18 +348,18 @@ def with_captured(key: str, captured: str) -> str:
 # --- snapshots -------------------------------------------------------------------------------------------
 
 #: Types of values that cannot change.
-_IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range}
+IMMUTABLE = {type(None), bool, int, float, str, bytes, complex, range}
 
 
 def are_immutable(values: Iterable[Any]) -> bool:
     """Tell quickly whether values certainly cannot change; False means "perhaps"."""
-    return _IMMUTABLE.issuperset(map(type, values))
+    return IMMUTABLE.issuperset(map(type, values))
 
 
 def snapshot(value: Any) -> Any:
     """Return a copy that later changes of the value don't reach. Costs one pass; immutable values are shared."""
     cls = type(value)
-    if cls in _IMMUTABLE:
+    if cls in IMMUTABLE:
         return value
     if cls is list:
         return [snapshot(item) for item in value]

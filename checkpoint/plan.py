@@ -107,8 +107,10 @@ class Plan:
         instance = self._graph.instances[node]
         task = instance.task
         if task.is_stored:
-            entry = self._fresh(node, basis)
-            if entry is None:
+            for entry in self._candidates[node]:
+                if entry.basis == basis or entry is instance.pinned:
+                    break
+            else:
                 self._require(node)
                 return False
             self.served[node] = entry
@@ -143,13 +145,6 @@ class Plan:
         self.versions[node] = None
         self.served[node] = None
         self._candidates[node] = ()
-
-    def _fresh(self, node: int, basis: bytes) -> Entry | None:
-        """Return the first of a node's entries that was computed from what there is now, or is pinned."""
-        for entry in self._candidates[node]:
-            if entry.basis == basis or entry is self._graph.instances[node].pinned:
-                return entry
-        return None
 
     def _make_ready(self, node: int) -> None:
         self.states[node] = State.READY

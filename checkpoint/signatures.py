@@ -64,11 +64,11 @@ class Signature:
         "_by_name",
         "_defaults",
         "_function",
-        "_is_plain",
         "_parameters",
         "_whole",
         "_write",
         "call_name",
+        "is_plain",
         "names",
     )
 
@@ -89,7 +89,7 @@ class Signature:
         self.call_name = call_name
         plain = _plain_parameters(function)
         #: Whether any parameter may be given by position or by name.
-        self._is_plain = plain is not None
+        self.is_plain = plain is not None
         self._parameters: list[inspect.Parameter] = []
         if plain is None:
             self._parameters = list(self._full().parameters.values())
@@ -102,7 +102,7 @@ class Signature:
             if name not in self.names:
                 raise ValueError(f"option defaults_added of task {call_name}: there is no parameter {name!r}")
         #: How many arguments by position are the values as they are; -1 where they never are.
-        self._whole = len(self.names) if self._is_plain else -1
+        self._whole = len(self.names) if self.is_plain else -1
         self._write: Callable[..., str] = self._key_without if self._added else self._first_key
 
     def _full(self) -> inspect.Signature:
@@ -119,9 +119,7 @@ class Signature:
         Raises:
             TypeError: the call does not fit the parameters; names the function.
         """
-        if len(args) == self._whole and not kwargs:
-            return args
-        if self._is_plain:
+        if self.is_plain:
             open_count = len(self.names) - len(args)
             if not kwargs and 0 <= open_count <= len(self._defaults):
                 return args + self._defaults[len(self._defaults) - open_count :]
@@ -145,14 +143,16 @@ class Signature:
             raise TypeError(f"{self.call_name}{signature}: missing a required argument: {missing[0]!r}")
         return tuple([bound.arguments[name] for name in self.names])
 
-    def key(self, values: tuple[Any, ...]) -> str:
-        """Return the key of the values: a JSON object with the parameters' names, sorted.
+    def bind_with_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], str]:
+        """Return the values of a call, and their key: a JSON object with the parameters' names, sorted.
 
         Raises:
+            TypeError: the call does not fit the parameters; names the function.
             UnkeyableError: naming the function, the parameter and the path inside the argument.
         """
+        values = args if len(args) == self._whole and not kwargs else self.bind(args, kwargs)
         try:
-            return self._write(*values)
+            return values, self._write(*values)
         except (Unencodable, RecursionError):
             for name, value in zip(self.names, values, strict=True):
                 encode(value, f"argument {name!r} of {self.call_name}(): {name}")
@@ -171,7 +171,7 @@ class Signature:
 
     def call(self, function: Callable[..., Any], values: tuple[Any, ...]) -> Any:
         """Call the function with values as `bind` returns them."""
-        if self._is_plain:
+        if self.is_plain:
             return function(*values)
         args: list[Any] = []
         kwargs: dict[str, Any] = {}

@@ -89,11 +89,9 @@ def survey(
         capacities = _Capacities(graph, by_task, pools, limits)
         for node in graph.roots:
             candidates[node] = [entry for entry in candidates[node] if not (entry.is_collected or is_forced)]
-        for node, instance in enumerate(graph.instances):
-            if instance.is_forced:
-                candidates[node] = ()
-            elif instance.pinned is not None:
-                candidates[node] = (instance.pinned,)
+        for node in [node for node, each in enumerate(graph.instances) if each.is_forced or each.pinned is not None]:
+            pinned = graph.instances[node].pinned
+            candidates[node] = () if graph.instances[node].is_forced or pinned is None else (pinned,)
         plan = Plan(graph, candidates, epochs, capacities.sizes, capacities.limits_of)
         counts = dict.fromkeys(capacities.by_task, 0)
         for task, nodes in by_task.items():

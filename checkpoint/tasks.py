@@ -86,7 +86,7 @@ class TaskInstance(Instance, Generic[R_co]):
         self.key = key
         self.values = values
         #: Whether its arguments certainly cannot change.
-        self._is_constant = values is None or keys.are_immutable(values)
+        self._is_constant = values is None or keys.IMMUTABLE.issuperset(map(type, values))
         self._evaluated: Runner | None = None
 
     __iter__ = None  # else Python would count up indices for ever
@@ -327,8 +327,7 @@ class Task(Generic[P, R]):
             TypeError: the arguments don't fit the parameters.
             UnkeyableError: (a TypeError) an argument cannot be part of a key; and what the body raises.
         """
-        values = self._signature.bind(args, kwargs)
-        key = self._signature.key(values)
+        values, key = self._signature.bind_with_key(args, kwargs)
         captured = self._captured if self._captured is not None else self._capture()
         if captured:
             key = keys.with_captured(key, captured)
@@ -545,7 +544,8 @@ class Task(Generic[P, R]):
             return Runner(functools.partial(self._call, values))
         was_on, _evaluation.is_on = _evaluation.is_on, True
         try:
-            made = self._signature.call(self._function, values)
+            signature = self._signature
+            made = self._function(*values) if signature.is_plain else signature.call(self._function, values)
         finally:
             _evaluation.is_on = was_on
         if type(made) is Runner:

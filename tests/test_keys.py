@@ -837,7 +837,7 @@ def test_calls_share_a_key_exactly_if_they_bind_alike(function: Callable[..., An
     calls = [data.draw(fitting_calls(function)) for _ in range(2)]
     bound = [bound_by_inspect(function, call) for call in calls]
     signature = Signature(function, "m.f")
-    left, right = [signature.key(signature.bind(tuple(args), kwargs)) for args, kwargs in calls]
+    left, right = [signature.bind_with_key(tuple(args), kwargs)[1] for args, kwargs in calls]
     assert (bound[0] == bound[1]) == (left == right)
 
 
@@ -848,7 +848,7 @@ def test_calls_share_a_key_exactly_if_they_bind_alike(function: Callable[..., An
 def test_every_spelling_of_a_call_has_one_key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """The key of a call is a JSON object of its parameters, sorted."""
     signature = Signature(simple, "m.simple")
-    assert signature.key(signature.bind(args, kwargs)) == '{"a":1,"b":2,"c":3}'
+    assert signature.bind_with_key(args, kwargs)[1] == '{"a":1,"b":2,"c":3}'
 
 
 def test_one_and_its_lookalikes_are_four_keys() -> None:
@@ -881,7 +881,7 @@ def test_an_unkeyable_argument_is_named() -> None:
     """The error names function, parameter and path. [27]"""
     signature = Signature(variadic, "lab.fit")
     with pytest.raises(UnkeyableError) as caught:
-        signature.key(signature.bind((1, 2, [object()]), {}))
+        signature.bind_with_key((1, 2, [object()]), {})
     assert caught.value.where == "argument 'rest' of lab.fit(): rest[1][0]"
 
 
@@ -917,7 +917,7 @@ def test_names_of_parameters_may_be_any() -> None:
     def paint(größe: int, type: int, limit: int) -> None: ...
 
     signature = Signature(paint, "paint")
-    key = signature.key(signature.bind((1,), {"limit": 2**70, "type": True}))
+    key = signature.bind_with_key((1,), {"limit": 2**70, "type": True})[1]
     assert '{"gr\\u00f6\\u00dfe":1,"limit":{"$int":"400000000000000000"},"type":true}' == key
 
 
