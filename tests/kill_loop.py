@@ -142,7 +142,7 @@ class KillLoop:
     def finish(self, process: subprocess.Popen[str]) -> tuple[str, int, int]:
         """Wait for a program, which must succeed without a word on stderr: (value, computed, hit)."""
         out, err = process.communicate(timeout=WAIT_S)
-        assert (process.returncode, err) == (0, "")
+        assert (process.returncode, err) == (0, ""), f"exit code {process.returncode}: {err}"
         value, computed, hit = out.split()
         return value, int(computed), int(hit)
 
