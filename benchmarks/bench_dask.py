@@ -18,7 +18,9 @@ def figures(quick: bool) -> Iterator[Figure]:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         for seconds, count in ((0.0, 100 if quick else 1_000), (0.01, 20 if quick else 400)):

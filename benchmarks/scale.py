@@ -70,7 +70,9 @@ def _measure_dask(workers: int) -> None:
     from distributed import Client, SubprocessCluster
 
     with (
-        SubprocessCluster(n_workers=1, threads_per_worker=workers, dashboard_address=None) as cluster,
+        SubprocessCluster(
+            n_workers=1, threads_per_worker=workers, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         run_report(paused(-1, 0.0), executor=client, progress=False)

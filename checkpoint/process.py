@@ -22,10 +22,20 @@ from typing import Any
 
 from checkpoint.errors import TaskTimeoutError
 
-__all__ = ["begun_jobs", "busy", "initialize", "is_orphan", "is_ours", "mark", "mark_idle", "time_limit"]
+__all__ = [
+    "GRACE_SECONDS",
+    "begun_jobs",
+    "busy",
+    "initialize",
+    "is_orphan",
+    "is_ours",
+    "mark",
+    "mark_idle",
+    "time_limit",
+]
 
 #: A runner that doesn't react to its timeout is killed with its process after this many more seconds.
-_GRACE_SECONDS = 5.0
+GRACE_SECONDS = 5.0
 _MARK = struct.Struct("<Qq")
 _NOTHING = -1
 _working = threading.RLock()
@@ -123,7 +133,7 @@ def time_limit(call: object, seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, expire)
         signal.setitimer(signal.ITIMER_REAL, seconds)
     # A C call that never returns to Python doesn't see the signal; this thread needs no Python to end the process.
-    faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True, file=_null_file)
+    faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=_null_file)
     try:
         yield
     finally:

@@ -195,12 +195,27 @@ class Verdicts:
             self.requeue(node)
 
     def charge(self, node: int, reason: str, seconds: float, attempts: int = 1) -> None:
+        """Take note that an instance lost its worker so many seconds after it was submitted.
+
+        A runner that does not stop at its timeout is ended with its worker a while later. That counts as an attempt
+        that timed out, and is tried again like any other; a worker that dies before is just lost.
+        """
+        from checkpoint.process import GRACE_SECONDS
+
         instance = self._graph.instances[node]
-        self.lost_attempts[node] += attempts
         limit = instance.task.timeout
-        if limit is not None and seconds > limit:
-            self._give_up(node, TaskTimeoutError(repr(instance), limit), EventKind.TIMED_OUT)
-        elif self.lost_attempts[node] > MOST_LOST:
+        if limit is not None and seconds > limit + GRACE_SECONDS:
+            timed_out = TaskTimeoutError(repr(instance), limit)
+            self._failed_attempts[node] += 1
+            if self._failed_attempts[node] > instance.task.retries or self.is_stopping:
+                self._give_up(node, timed_out, EventKind.TIMED_OUT)
+            else:
+                logger.warning("%r did not stop at its timeout of %.3g s, trying again", instance, limit)
+                self.tell(EventKind.RETRIED, node, None, timed_out)
+                self._plan.again(node)
+            return
+        self.lost_attempts[node] += attempts
+        if self.lost_attempts[node] > MOST_LOST:
             error = TaskLostError(repr(instance), f"its worker died {self.lost_attempts[node]} times ({reason})")
             self._give_up(node, error, EventKind.LOST)
         else:

@@ -613,11 +613,22 @@ def test_a_timeout_holds_by_default_for_a_single_instance() -> None:
 
 def test_a_runner_that_ignores_its_timeout_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner that doesn't react is ended with its process a while after; the others are computed."""
-    monkeypatch.setattr("checkpoint.process._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("checkpoint.process.GRACE_SECONDS", 0.2)
     wanted = [programs.stubborn(1), *(square(i) for i in range(8))]
     report = run_report(wanted, executor="processes", max_workers=2, on_error="continue")
     assert [TaskTimeoutError] == [type(error) for error in report.failures.values()]
     assert 8 == report.computed
+
+
+def test_a_runner_that_ignores_its_timeout_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An attempt that had to be ended with its process counts like any other that timed out."""
+    monkeypatch.setattr("checkpoint.process.GRACE_SECONDS", 0.2)
+    assert 3 == run(programs.stubborn_once(3, str(tmp_path)), executor="processes")
+
+
+def test_a_worker_that_dies_after_a_timeout_has_not_timed_out(tmp_path: Path) -> None:
+    """What ends a worker is only taken for the timeout where nothing else can have been it."""
+    assert 3 == run(programs.die_late_once(3, str(tmp_path)), executor="processes")
 
 
 def test_a_timeout_ends_a_coroutine() -> None:

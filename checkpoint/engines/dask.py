@@ -106,7 +106,9 @@ def _local(distributed: Any, max_workers: int | None) -> tuple[Any, Callable[[],
             "this script starts a run while a worker process imports it; "
             'put what it does at top level below `if __name__ == "__main__":`'
         )
-    cluster = distributed.LocalCluster(n_workers=max_workers, threads_per_worker=1, dashboard_address=None)
+    cluster = distributed.LocalCluster(
+        n_workers=max_workers, threads_per_worker=1, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
+    )
     client = distributed.Client(cluster, set_as_default=False)
 
     def close() -> None:

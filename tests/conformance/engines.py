@@ -28,7 +28,12 @@ def dask_cluster(**options: Any) -> Iterator[Any]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL", **options
+        n_workers=2,
+        threads_per_worker=1,
+        dashboard_address=":0",
+        scheduler_kwargs={"dashboard": False},
+        silence_logs="CRITICAL",
+        **options,
     ) as cluster:
         yield cluster
 
