@@ -10,13 +10,14 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from multiprocessing.process import BaseProcess
 from typing import Any, final
 
 from checkpoint import process, wire
@@ -27,6 +28,8 @@ from checkpoint.traits import ExecutorTraits
 __all__ = ["OwnProcesses"]
 
 _LARGEST_BATCH = 256
+#: How long to wait for the end of workers between two looks at how they ended.
+_LOOK_SECONDS = 0.1
 
 
 def _touch(path: str) -> None:
@@ -90,12 +93,29 @@ class OwnProcesses:
         return True
 
     def close(self, *, kill: bool = False) -> None:
+        workers = list((self._pool._processes or {}).values())
+        manager: Any = self._pool._executor_manager_thread
         if kill:
-            for pid in list(self._pool._processes or ()):
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        _see_off(workers)
+        if manager is not None:
+            manager.join()
         shutil.rmtree(self._marks, ignore_errors=True)
+
+
+def _see_off(workers: Sequence[BaseProcess]) -> None:
+    """Wait for the end of idle workers that were told to end.
+
+    One that is killed at that moment may have held the lock of their queue, for which the others then wait for ever;
+    the pool itself notices such a death only while it runs. So they are killed, too.
+    """
+    while alive := [worker for worker in workers if worker.exitcode is None]:
+        if any(worker.exitcode for worker in workers):
+            for worker in alive:
+                worker.kill()
+        multiprocessing.connection.wait([worker.sentinel for worker in alive], timeout=_LOOK_SECONDS)
 
 
 def _start_method() -> str:

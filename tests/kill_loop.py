@@ -113,7 +113,7 @@ class KillLoop:
 
     # --- programs ---
 
-    def start(self, store: str) -> subprocess.Popen[str]:
+    def start(self, store: str) -> subprocess.Popen[bytes]:
         """Start the program in a process group of its own, and return when it is about to run."""
         (self.folder / "tmp").mkdir(exist_ok=True)
         paths = [Path(checkpoint.__file__).parents[1], Path(__file__).parent]
@@ -132,18 +132,18 @@ class KillLoop:
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # else what comes right after the first line is read with it, and lost
             start_new_session=True,
         )
         assert process.stdout is not None
-        assert process.stdout.readline() == "started\n"
+        assert process.stdout.readline() == b"started\n"
         return process
 
-    def finish(self, process: subprocess.Popen[str]) -> tuple[str, int, int]:
+    def finish(self, process: subprocess.Popen[bytes]) -> tuple[str, int, int]:
         """Wait for a program, which must succeed without a word on stderr: (value, computed, hit)."""
         out, err = process.communicate(timeout=WAIT_S)
-        assert (process.returncode, err) == (0, ""), f"exit code {process.returncode}: {err}"
-        value, computed, hit = out.split()
+        assert (process.returncode, err) == (0, b""), f"exit code {process.returncode}: {err.decode()}"
+        value, computed, hit = out.decode().split()
         return value, int(computed), int(hit)
 
     def _undisturbed(self) -> tuple[str, Rows, float]:
@@ -182,7 +182,7 @@ class KillLoop:
         self.counts["orphan files"] = orphans
         self._check_computations(before, after, killed=process.pid)
 
-    def _let_run(self, process: subprocess.Popen[str], seconds: float) -> None:
+    def _let_run(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         """Wait for a random time that counts from the first worker, as a rule."""
         if self.kind == "processes" and self.dice.random() < 0.9:
             until(lambda: process.poll() is not None or len(processes_of_group(process.pid)) > 1)
@@ -190,7 +190,7 @@ class KillLoop:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=self.dice.uniform(0.0, seconds))
 
-    def _kill_some(self, process: subprocess.Popen[str]) -> None:
+    def _kill_some(self, process: subprocess.Popen[bytes]) -> None:
         workers = [pid for pid in processes_of_group(process.pid) if pid != process.pid]
         choice = VICTIMS if workers else ("all",)
         victim = min(choice, key=lambda each: (self.kills[each], self.dice.random()))

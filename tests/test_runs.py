@@ -39,7 +39,7 @@ from checkpoint import (
     task,
     task_directory,
 )
-from checkpoint.events import Event, EventKind, RunBegun, RunEnded, Tick
+from checkpoint.events import Event, EventKind, Observer, RunBegun, RunEnded, Tick
 from checkpoint.store import store_at
 
 KINDS = ["serial", "threads", "processes", "async", "user threads", "fork", "forkserver", "spawn", "loky"]
@@ -618,6 +618,29 @@ def test_a_runner_that_ignores_its_timeout_is_killed(monkeypatch: pytest.MonkeyP
     report = run_report(wanted, executor="processes", max_workers=2, on_error="continue")
     assert [TaskTimeoutError] == [type(error) for error in report.failures.values()]
     assert 8 == report.computed
+
+
+class Killer(Observer):
+    """Kills an idle worker of the run when all is computed, and its pool is about to be closed."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.others = {child.pid for child in multiprocessing.active_children()}
+
+    def notify(self, event: Event) -> None:
+        self.left -= event.kind is EventKind.COMPUTED
+        if not self.left:
+            victim = next(child for child in multiprocessing.active_children() if child.pid not in self.others)
+            victim.kill()
+
+
+def test_a_worker_that_is_killed_while_a_run_ends_holds_nobody_up() -> None:
+    """The end does not wait for a lock that the dead one has had."""
+    for number in range(0, 60, 3):
+        wanted = [square(number + i) for i in range(3)]
+        assert sum(i * i for i in range(number, number + 3)) == sum(
+            run(wanted, executor="processes", max_workers=3, observers=[Killer(3)])
+        )
 
 
 def test_a_runner_that_ignores_its_timeout_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
