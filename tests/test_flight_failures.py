@@ -129,7 +129,7 @@ def test_an_attempt_that_fails_gives_its_claim_back(
 ) -> None:
     """After an attempt that failed or timed out, whoever comes first makes the next one, and the other gets its result.
 
-    A runner that can't be stopped takes its process along, and the run that it belongs to does not try again. [T3]
+    A runner that can't be stopped takes its process along, and counts as an attempt that timed out. [T3]
     """
     first = start(how, kind)
     until(tmp_path / "first")
@@ -137,5 +137,5 @@ def test_an_attempt_that_fails_gives_its_claim_back(
     until(tmp_path / f"parked-{second.pid}")
     outcomes = sorted([outcome(first), outcome(second)])
     got, made = "value 0 1", "value 1 0"
-    assert (["['TaskTimeoutError'] 0 0", made] if how == "hangs" else [got, made]) == outcomes
+    assert [got, made] == outcomes
     assert ["attempt", "attempt"] == (tmp_path / "attempts").read_text().split()
