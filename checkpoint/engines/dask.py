@@ -106,6 +106,7 @@ def _local(distributed: Any, max_workers: int | None) -> tuple[Any, Callable[[],
             "this script starts a run while a worker process imports it; "
             'put what it does at top level below `if __name__ == "__main__":`'
         )
+    # No dashboard: distributed 2026.7 cannot stop that of bokeh 3.10. Any port, as two of these may run at once.
     cluster = distributed.LocalCluster(
         n_workers=max_workers, threads_per_worker=1, dashboard_address=":0", scheduler_kwargs={"dashboard": False}
     )
