@@ -23,8 +23,8 @@ from typing import Any, NamedTuple, final
 
 from checkpoint.choice import Options
 from checkpoint.errors import CheckpointError, TaskLostError
-from checkpoint.events import EventKind, Tick
 from checkpoint.executors import Workers, open_workers
+from checkpoint.happenings import EventKind
 from checkpoint.inside import is_inside_runner
 from checkpoint.job import Job, Kind, Report
 from checkpoint.outcome import Telling
@@ -326,6 +326,8 @@ class Computing:
         self._beat()
         if not self._telling.observers:
             return
+        from checkpoint.events import Tick
+
         assert self._workers is not None
         places = {
             self._batches[number].nodes[position]: place

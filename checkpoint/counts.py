@@ -1,6 +1,6 @@
 """Counts: what a run did with the instances of each task.
 
-Next: events.py
+Next: happenings.py
 """
 
 from __future__ import annotations

@@ -11,41 +11,21 @@ Next: choice.py
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, final
+from dataclasses import dataclass, field
+from typing import Protocol, final
 
 from checkpoint.counts import TaskCount
 from checkpoint.graph import Instance
+from checkpoint.happenings import EventKind, Happening
 
 __all__ = ["Event", "EventKind", "Observer", "RunBegun", "RunEnded", "Tick"]
 
 
-class EventKind(enum.Enum):
-    """What happened to an instance."""
-
-    #: Its entry is fresh: it is not computed.
-    HIT = "hit"
-    #: It was given to a worker, alone or with others that take a moment only.
-    STARTED = "started"
-    COMPUTED = "computed"
-    FAILED = "failed"
-    TIMED_OUT = "timed out"
-    LOST = "lost"
-    #: It failed, and is tried again.
-    RETRIED = "retried"
-    #: It was begun and goes back to wait: its worker died or stopped, or an input has to be made again.
-    REQUEUED = "requeued"
-    SKIPPED = "skipped"
-    #: Another run is computing it: it waits for that, and is then found or started again.
-    PARKED = "parked"
-    #: Another run has computed it since this one began; it counts as a hit.
-    FOUND = "found"
-
-
 @final
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One thing that happened to an instance.
 
     Attributes:
@@ -68,9 +48,16 @@ class Event(NamedTuple):
     error: BaseException | None = None
     start: float | None = None
 
+    @classmethod
+    def of(cls, happening: Happening, instance: Instance) -> Event:
+        """Return what observers are told of something that happened to an instance."""
+        kind, node, time, seconds, size, place, error, start = happening
+        return cls(kind, instance, time, seconds, size, place, node, error, start)
+
 
 @final
-class RunBegun(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunBegun:
     """What a run is about to do.
 
     Attributes:
@@ -87,7 +74,7 @@ class RunBegun(NamedTuple):
     upstream: Sequence[Sequence[int]]
     limits: Mapping[str, int]
     limits_of: Mapping[str, tuple[str, ...]]
-    expected_seconds: Callable[[int], float | None]
+    expected_seconds: Callable[[int], float | None] = field(repr=False)
     at: float
 
     @property
@@ -97,7 +84,8 @@ class RunBegun(NamedTuple):
 
 
 @final
-class Tick(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tick:
     """How a run stands.
 
     Attributes:
@@ -114,7 +102,8 @@ class Tick(NamedTuple):
 
 
 @final
-class RunEnded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RunEnded:
     """What came of a run: seconds, what was done by task, and the exception that ended it early, such as Ctrl-C."""
 
     seconds: float

@@ -19,6 +19,7 @@ from checkpoint.store import Entry
 
 if TYPE_CHECKING:
     from checkpoint.events import Event, Observer, RunBegun
+    from checkpoint.happenings import Happening
 
 __all__ = ["Outcome", "Telling", "is_notebook", "is_watched"]
 
@@ -38,12 +39,20 @@ def is_notebook() -> bool:
 class Outcome:
     """What came of a run: failures by instance, in the order they happened, and the skipped ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, instances: Sequence[Instance]) -> None:
+        """Start with nothing; `instances` are those that the run can reach, by node."""
         self.failures: dict[Instance, BaseException] = {}
         self.skipped: list[Instance] = []
         self.counts: dict[str, TaskCount] = {}
-        self.events: list[Event] = []
+        self.happenings: list[Happening] = []
         self.seconds = 0.0
+        self._instances = instances
+
+    def events(self) -> tuple[Event, ...]:
+        """Return what happened, in order, as observers are told it."""
+        from checkpoint.events import Event
+
+        return tuple([Event.of(each, self._instances[each.node]) for each in self.happenings])
 
 
 @final
@@ -67,7 +76,7 @@ class Telling:
             observers: whom to tell.
             began_at, began: when the run began, in seconds since 1970 and by the performance counter.
         """
-        self.outcome = Outcome()
+        self.outcome = Outcome(instances)
         self.outcome.counts = {name: TaskCount() for name in tasks}
         self.began_at, self.began = began_at, began
         self.observers = observers
@@ -110,14 +119,19 @@ class Telling:
         """Tell of each of some fresh instances."""
         if not self.observers:
             return
-        from checkpoint.events import Event, EventKind
+        from checkpoint.happenings import EventKind, Happening
 
         for node in nodes:
             entry = served[node]
             seconds, size = (entry.seconds, entry.size) if entry is not None else (0.0, 0)
-            self.notify(Event(EventKind.HIT, self._instances[node], self.seconds(), seconds, size, node=node))
+            self.notify(Happening(EventKind.HIT, node, self.seconds(), seconds, size))
 
-    def notify(self, event: Event) -> None:
-        """Tell observers of an event."""
+    def notify(self, happening: Happening) -> None:
+        """Tell observers of something that happened."""
+        if not self.observers:
+            return
+        from checkpoint.events import Event
+
+        event = Event.of(happening, self._instances[happening.node])
         for observer in self.observers:
             observer.notify(event)

@@ -108,7 +108,7 @@ def run_report(instances: Any, options: Mapping[str, Any]) -> RunReport[Any]:
         outcome.seconds,
         outcome.failures,
         tuple(outcome.skipped),
-        tuple(outcome.events),
+        outcome.events(),
         values,
         error,
     )

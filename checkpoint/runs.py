@@ -155,7 +155,7 @@ def _path(options: Mapping[str, Any], option: str) -> Path | None:
 def _is_worth_recording(run: Run) -> bool:
     """Tell whether a run leaves a record unasked: one that computed something, took a while, and is no inner one."""
     is_long = run.outcome.seconds >= _RECORDED_SECONDS and len(run.surveyed.graph) <= _MOST_RECORDED
-    return is_long and bool(run.outcome.events) and not is_inside_runner()
+    return is_long and bool(run.outcome.happenings) and not is_inside_runner()
 
 
 def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:

@@ -17,7 +17,7 @@ from typing import final
 
 from checkpoint import notices
 from checkpoint.errors import CheckpointError, TaskLostError, TaskTimeoutError
-from checkpoint.events import Event, EventKind
+from checkpoint.happenings import EventKind, Happening
 from checkpoint.job import Kind, Report
 from checkpoint.outcome import Telling
 from checkpoint.parking import Parking
@@ -236,9 +236,9 @@ class Verdicts:
         now, start = telling.seconds(), None
         if report is not None and report.began:
             start = max(0.0, min(report.began - telling.began_at, now - seconds))
-        event = Event(kind, self._graph.instances[node], now, seconds, size, place, node, error, start)
+        happening = Happening(kind, node, now, seconds, size, place, error, start)
         if not is_start:
-            self._outcome.events.append(event)
-        telling.notify(event)
+            self._outcome.happenings.append(happening)
+        telling.notify(happening)
         if self._is_verbose:
-            logger.debug("%s: %r", kind.value, event.instance)
+            logger.debug("%s: %r", kind.value, self._graph.instances[node])

@@ -96,6 +96,7 @@ ORDER = [
     "foreign",
     "executors",
     "counts",
+    "happenings",
     "events",
     "choice",
     "outcome",

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Self, final
 
 from checkpoint.engine import Run
-from checkpoint.events import Event
+from checkpoint.happenings import Happening
 from checkpoint.observe.archive import KEPT, folder_of, stem_of
 from checkpoint.observe.labels import label_of
 from checkpoint.observe.record import text_of, timeline
@@ -119,7 +119,7 @@ class LiveFile:
         self._owner = os.getpid()
         self._written = b""
         self._seen = 0
-        self._attempts: list[Event] = []
+        self._attempts: list[Happening] = []
         self._indices: dict[str, int] = {}
         self._totals: list[int] = []
 
@@ -195,8 +195,8 @@ class LiveFile:
         return json.dumps(said, separators=(",", ":")).encode()
 
     def _take_attempts(self) -> None:
-        events = self._run.outcome.events
-        new, self._seen = events[self._seen :], len(events)
+        happenings = self._run.outcome.happenings
+        new, self._seen = happenings[self._seen :], len(happenings)
         self._attempts += [event for event in new if event.start is not None]
         if len(self._attempts) > _MOST_BARS:
             self._attempts.sort(key=lambda event: event.seconds, reverse=True)

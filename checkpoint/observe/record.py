@@ -12,10 +12,11 @@ import platform
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Self, final
 
 from checkpoint.engine import Run
-from checkpoint.events import Event, EventKind
+from checkpoint.happenings import EventKind, Happening
 from checkpoint.observe.causes import causes_of
 from checkpoint.plan import State
 
@@ -133,10 +134,10 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
     reasons, why = causes_of(run)
     seconds = [entry.seconds if entry is not None else 0.0 for entry in plan.served]
     size = [entry.size if entry is not None else 0 for entry in plan.served]
-    for event in run.outcome.events:
+    for event in run.outcome.happenings:
         if event.kind in (EventKind.COMPUTED, EventKind.FOUND):
             seconds[event.node], size[event.node] = event.seconds, event.size
-    lanes, bars = timeline(run.outcome.events)
+    lanes, bars = timeline(run.outcome.happenings)
     outcome = [_OUTCOMES.get(state, Outcome.OPEN) for state in plan.states]
     return RunRecord(
         began=run.began_at,
@@ -164,7 +165,7 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
         }
         | {
             event.node: (event.kind.value, text_of(event.error))
-            for event in run.outcome.events
+            for event in run.outcome.happenings
             if event.error is not None and event.kind is not EventKind.RETRIED
         },
         reasons=reasons,
@@ -172,11 +173,12 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
     )
 
 
-def timeline(events: Sequence[Event]) -> tuple[list[str], list[Bar]]:
+def timeline(happenings: Sequence[Happening]) -> tuple[list[str], list[Bar]]:
     """Return the lanes and the bars in them: in a place as many lanes as it had instances at once."""
-    attempts = sorted((event.start, event.node, event) for event in events if event.start is not None)
+    attempts = [(event.start, event.node, event) for event in happenings if event.start is not None]
+    attempts.sort(key=itemgetter(0, 1))
     ends: dict[str, list[float]] = {}
-    placed: list[tuple[str, int, Event]] = []
+    placed: list[tuple[str, int, Happening]] = []
     for start, _, event in attempts:
         lanes = ends.setdefault(event.place, [])
         lane = next((index for index, end in enumerate(lanes) if end <= start + 1e-3), len(lanes))
