@@ -34,6 +34,7 @@ import xxhash
 
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.keys import module_name
+from checkpoint.unpickling import dill_loads, loads
 
 __all__ = [
     "Codec",
@@ -352,9 +353,7 @@ def _class_bytes(cls: type) -> bytes:
 
 
 def _restore_function(data: bytes) -> Any:
-    import dill
-
-    return dill.loads(data)
+    return dill_loads(data)
 
 
 def _defined_class(module: str, qualname: str) -> Any:
@@ -607,7 +606,7 @@ def _load(name: str, stream: memoryview, buffers: Sequence[memoryview], codec: C
         elif getattr(codec, "is_exclusive", False):
             raise LookupError(f"it was written by the codec {name!r}, which is not read here")
         elif name == "pickle":
-            return pickle.loads(stream, buffers=buffers)
+            return loads(stream, buffers)
         elif name == JsonCodec.name:
             read = JsonCodec().decode
         else:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 from checkpoint import codec
 from checkpoint.errors import TaskFailedError
 from checkpoint.graph import Instance, Runner
+from checkpoint.unpickling import loads
 
 __all__ = ["Failure", "Job", "Kind", "Report"]
 
@@ -64,7 +65,7 @@ class Failure(NamedTuple):
         exception = self.exception
         if isinstance(exception, bytes):
             try:
-                exception = pickle.loads(exception)
+                exception = loads(exception)
             except Exception:
                 exception = None
         if isinstance(exception, Exception):

@@ -32,7 +32,8 @@ def load_leaf(store: Store, instance: Instance) -> tuple[Entry, Any, bytes] | No
     task = instance.task
     if not instance.is_leaf or not task.is_stored or task.defaults_added:
         return None
-    found = load(store, task, row_of(instance.key, edition_of(task.fingerprint, _NO_BASIS)))
+    fingerprint = task.fingerprint
+    found = load(store, task, row_of(instance.key, edition_of(fingerprint, _NO_BASIS)))
     if found is None or found[0].has_files:
         return None
-    return found if (found[0].fingerprint, found[0].basis) == (task.fingerprint, _NO_BASIS) else None
+    return found if (found[0].fingerprint, found[0].basis) == (fingerprint, _NO_BASIS) else None

@@ -2,16 +2,18 @@
 
 Must not know: tasks, stores, how a change is found.
 
-Next: codec.py
+Next: unpickling.py
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import functools
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
+
+from checkpoint.environment import variables
 
 __all__ = ["POLICIES", "Policy", "current_policy", "policy_in_force"]
 
@@ -44,10 +46,14 @@ def current_policy() -> Policy:
     policy = _policy.get()
     if policy is not None:
         return policy
-    setting = os.environ.get("CP_ON_CHANGE") or None
+    return _of_environment(*variables("CP_ON_CHANGE", "CP_CHECK_MUTATION"))
+
+
+@functools.cache
+def _of_environment(setting: str | None, mutation: str | None) -> Policy:
     if setting is not None and setting not in POLICIES:
         raise ValueError(f"CP_ON_CHANGE must be one of {', '.join(POLICIES)}, not {setting!r}")
-    return Policy(None, setting, os.environ.get("CP_CHECK_MUTATION", "0") not in ("", "0"))
+    return Policy(None, setting, mutation not in (None, "0"))
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ Nothing is ever made long first and cut then; what is large is told by its shape
 
 Must not know: tasks, stores, terminals.
 
-Next: amounts.py
+Next: environment.py
 """
 
 from __future__ import annotations

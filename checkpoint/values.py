@@ -43,6 +43,9 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         if found is None or found[0].is_collected:
             return None
         entry, frame, is_mapped = found
+        known = _decoded.get((task.name, row))
+        if known is not None and known[:4] == (frame.obj, entry, task.codec, store.settings.allows_pickle):
+            return entry, known[4], entry.digest
         identity, verification = getattr(frame.obj, "identity", None), store.settings.verification
         is_known = verification == "never" or (verification == "once" and identity in _compared)
         options: _Options = {"codec": task.codec, "is_mapped": is_mapped and is_known}
@@ -65,9 +68,18 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         raise
     except PermissionError as refusal:
         raise StoreError(store.url, f"entry {row} of {task.name} was not read: {refusal}", _ADVICE) from None
+    if type(value) in codec.ATOMS and len(frame) <= _SMALL_BYTES:
+        _decoded[task.name, row] = frame.obj, entry, task.codec, store.settings.allows_pickle, value
+        while len(_decoded) > _MOST_DECODED:
+            _decoded.pop(next(iter(_decoded)), None)
     return entry, value, digest
 
 
+#: (Task name, row) -> frame and entry as they were read, codec, whether pickles were allowed, and the value that came
+#: of them, which nobody can change: so the same bytes are decoded once. The oldest first.
+_decoded: dict[tuple[str, str], tuple[object, Entry, Codec | None, bool, Any]] = {}
+_MOST_DECODED = 1_000
+_SMALL_BYTES = 1024
 #: The files of values that this process has compared with their digests, the oldest first.
 _compared: dict[tuple[int, ...], None] = {}
 _MOST_COMPARED = 100_000

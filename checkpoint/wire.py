@@ -29,6 +29,7 @@ from checkpoint.job import Failure, Job, Kind, Report
 from checkpoint.policy import Policy, current_policy
 from checkpoint.sources import Source, install, sources_of
 from checkpoint.store import Store
+from checkpoint.unpickling import dill_loads, loads
 from checkpoint.worker import work
 
 __all__ = ["TaskReference", "known_tasks", "pack", "resolve", "serve", "stopped_runs"]
@@ -99,8 +100,6 @@ class _JobPickler(codec.Pickler):
 
 def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
     """Make the tasks that were sent by value; they may refer to each other, so all exist before any is filled."""
-    import dill
-
     new: list[tuple[Any, str, bytes]] = [
         (object.__new__(cls), token, state) for token, cls, state in tasks if token not in known_tasks
     ]
@@ -108,7 +107,7 @@ def _receive(tasks: Sequence[tuple[str, type, bytes]]) -> None:
         for task, token, _ in new:
             known_tasks[token] = task
         for task, _, state in new:
-            task.__setstate__(dill.loads(state))
+            task.__setstate__(dill_loads(state))
     except BaseException:
         for _, token, _ in new:
             del known_tasks[token]
@@ -126,13 +125,13 @@ def serve(payload: bytes, store: Store | None = None) -> list[tuple[Any, ...]]:
     Returns one plain tuple, the fields of a `Report`, for each job.
     """
     with process.busy():
-        packed_store, policy, modules, tasks, packed_jobs, batch, stop_file = pickle.loads(payload)
+        packed_store, policy, modules, tasks, packed_jobs, batch, stop_file = loads(payload)
         try:
             install({name: Source(*source) for name, source in modules.items()})
             _receive(tasks)
             jobs = [
                 Job(task.restore(key, values), editions, None, *rest)
-                for task, key, values, editions, *rest in pickle.loads(packed_jobs)
+                for task, key, values, editions, *rest in loads(packed_jobs)
             ]
         except UnknownTaskError as unknown:
             return [tuple(Report(Kind.UNKNOWN, lacking=((unknown.token, unknown.name, ""),)))]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copyreg
 import io
-import pickle
 import sys
 import types
 from typing import Any, final
@@ -17,6 +16,7 @@ from typing import Any, final
 from checkpoint.codec import Codec, Frame, Pickler, decode, dump_by_value, encode, read_head
 from checkpoint.errors import DamagedEntryError, UnstorableError
 from checkpoint.store import current_store
+from checkpoint.unpickling import dill_loads, loads
 
 __all__ = ["frame_of", "pickle_is_allowed", "value_of"]
 
@@ -44,9 +44,7 @@ class _DillPickler(Pickler):
 
 
 def _load_dill(data: bytes) -> Any:
-    import dill
-
-    return dill.loads(data)
+    return dill_loads(data)
 
 
 @final
@@ -62,7 +60,7 @@ class _DillCodec:
         return file.getvalue()
 
     def decode(self, data: bytes) -> Any:
-        return pickle.loads(data)
+        return loads(data)
 
 
 _DILL = _DillCodec()

@@ -13,6 +13,7 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Literal, Self, cast, final
 
+from checkpoint.environment import variables
 from checkpoint.store.behind import WriteBehind
 from checkpoint.store.claims import Claims, Standing, claim_name
 from checkpoint.store.disk import disk_store
@@ -76,10 +77,14 @@ def current_store() -> Store:
     store = _current.get()
     if store is not None:
         return store
-    setting = os.environ.get("CP_CACHE_DIR") or ".cache"
-    if setting not in _default_roots:
-        _default_roots[setting] = setting if "://" in setting else os.path.abspath(os.path.expanduser(setting))
-    return store_at(_default_roots[setting])
+    (given,) = variables("CP_CACHE_DIR")
+    setting = given or ".cache"
+    if "://" in setting:
+        return store_at(setting)
+    root = _default_roots.get(setting)
+    if root is None:
+        root = _default_roots[setting] = os.path.abspath(os.path.expanduser(setting))
+    return disk_store(root, Settings.of())
 
 
 @final

@@ -121,6 +121,7 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
     def __init__(self, folder: str, *, is_durable: bool = False) -> None:
         """Take the folder of a complete database, or of one that `set_up` will complete; nothing is read or written."""
         self._directory, self._timeout, self._is_durable = folder, LOCK_SECONDS, is_durable
+        self._database = os.path.join(folder, "cache.db")
         self._local, self._txn_id = threading.local(), None
         self._disk = FrameDisk(folder, _SETTINGS["disk_min_file_size"], _SETTINGS["disk_pickle_protocol"])
         self._disk.is_durable = is_durable
@@ -145,12 +146,11 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Return the rows of a query."""
-        rows: list[Any] = self._sql(query, parameters).fetchall()
-        return rows
+        return self._con.execute(query, parameters).fetchall()
 
     def _identify(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(os.path.join(self._directory, "cache.db"))
+            found = os.stat(self._database)
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino
@@ -184,7 +184,7 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
         connection: sqlite3.Connection | None = getattr(local, "con", None)
         if connection is None:
             connection = sqlite3.connect(
-                f"{self._directory}/cache.db",
+                self._database,
                 timeout=self._timeout,
                 isolation_level=None,
                 check_same_thread=False,  # used by one thread, but the collector may close it in another

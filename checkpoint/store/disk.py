@@ -126,9 +126,12 @@ class DiskStore:
 
     def _existing(self, task: str) -> FolderCache | Reader | None:
         """Return what can be read of a task: its cache, or a reader where that cannot be written; None for nothing."""
-        for found in (self._caches.get(task), self._readers.get(task)):
-            if found is not None and found.is_in_place():
-                return found
+        cache = self._caches.get(task)
+        if cache is not None and cache.is_in_place():
+            return cache
+        reader = self._readers.get(task)
+        if reader is not None and reader.is_in_place():
+            return reader
         if not os.path.exists(os.path.join(self._path(task), "cache.db")):
             return None
         try:
@@ -209,8 +212,7 @@ class DiskStore:
         except (sqlite3.Error, diskcache.Timeout, OSError, UnicodeDecodeError) as error:
             if isinstance(error, StoreError):
                 raise
-            cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
-            raise StoreError(path, f"{cause}", advice_on(cause, "cache.db")) from error
+            raise _explanation(path, error) from error
 
     @contextlib.contextmanager
     def _transaction(self, task: str) -> Iterator[tuple[Sql, Callable[[str | None], None]]]:
@@ -225,8 +227,10 @@ class DiskStore:
                 raise
 
     def _rows(self, cache: FolderCache | Reader, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with self._explained(cache.directory):
+        try:
             return cache.rows(query, parameters)
+        except (sqlite3.Error, diskcache.Timeout, OSError, UnicodeDecodeError) as error:
+            raise _explanation(cache.directory, error) from error
 
     # --- reading ---
 
@@ -526,6 +530,12 @@ class DiskStore:
             cache.close()
         for reader in readers.values():
             reader.close()
+
+
+def _explanation(path: str, error: Exception) -> StoreError:
+    """Return the error that says what the disk or SQLite reports of a folder."""
+    cause = error.__context__ if isinstance(error, diskcache.Timeout) and error.__context__ else error
+    return StoreError(path, f"{cause}", advice_on(cause, "cache.db"))
 
 
 _opened: dict[tuple[str, Settings], DiskStore] = {}

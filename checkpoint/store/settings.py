@@ -7,16 +7,18 @@ Next: store/advice.py
 
 from __future__ import annotations
 
-import os
+import functools
 from typing import NamedTuple, final
 
 from checkpoint.amounts import bytes_of, has_unit
+from checkpoint.environment import variables
 from checkpoint.store.signature import KEY_VARIABLE, Signer
 
 __all__ = ["Settings"]
 
 _PICKLE_VARIABLE, _DURABILITY_VARIABLE, _SIZE_VARIABLE = "CP_ALLOW_PICKLE", "CP_DURABILITY", "CP_CACHE_SIZE"
 _VERIFY_VARIABLE = "CP_VERIFY"
+_VARIABLES = (KEY_VARIABLE, _PICKLE_VARIABLE, _DURABILITY_VARIABLE, _SIZE_VARIABLE, _VERIFY_VARIABLE)
 _DURABILITIES = ("process", "power")
 _VERIFICATIONS = ("once", "always", "never")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -51,27 +53,46 @@ class Settings(NamedTuple):
         Raises:
             TypeError, ValueError: one of them cannot be; names it.
         """
-        key = os.environ.get(KEY_VARIABLE)
-        is_durable = _one_of(_DURABILITIES, durability, "durability", _DURABILITY_VARIABLE) == "power"
-        verification = _one_of(_VERIFICATIONS, verify, "verify", _VERIFY_VARIABLE)
-        return cls(_pickle(allow_pickle), is_durable, Signer(key) if key else None, _max_size(max_size), verification)
+        there = variables(*_VARIABLES)
+        if allow_pickle is None and durability is None and max_size is None and verify is None:
+            return _of_environment(there)
+        return _settings(allow_pickle, durability, max_size, verify, there)
 
 
-def _pickle(given: object) -> bool:
+@functools.lru_cache(maxsize=16)
+def _of_environment(there: tuple[str | None, ...]) -> Settings:
+    return _settings(None, None, None, None, there)
+
+
+def _settings(
+    allow_pickle: object, durability: object, max_size: object, verify: object, there: tuple[str | None, ...]
+) -> Settings:
+    """Return settings from what is given and from what the environment says, in the order of its variables."""
+    key, allow_pickle_there, durability_there, max_size_there, verify_there = there
+    return Settings(
+        _pickle(allow_pickle, allow_pickle_there),
+        _one_of(_DURABILITIES, durability, "durability", _DURABILITY_VARIABLE, durability_there) == "power",
+        Signer(key) if key else None,
+        _max_size(max_size, max_size_there),
+        _one_of(_VERIFICATIONS, verify, "verify", _VERIFY_VARIABLE, verify_there),
+    )
+
+
+def _pickle(given: object, there: str | None) -> bool:
     if isinstance(given, bool):
         return given
     if given is not None:
         raise TypeError(f"allow_pickle must be True or False, not {given!r}")
-    text = os.environ.get(_PICKLE_VARIABLE) or "1"
+    text = there or "1"
     if text.lower() not in _WORDS:
         raise ValueError(f"{_PICKLE_VARIABLE} must be 1 or 0, not {text!r}")
     return _WORDS[text.lower()]
 
 
-def _one_of(words: tuple[str, ...], given: object, what: str, variable: str) -> str:
+def _one_of(words: tuple[str, ...], given: object, what: str, variable: str, there: str | None) -> str:
     """Return what is given, else what the environment says, else the first word."""
     if given is None:
-        what, given = variable, os.environ.get(variable) or words[0]
+        what, given = variable, there or words[0]
     if not isinstance(given, str):
         raise TypeError(f"{what} must be one of {', '.join(words)}, not {given!r}")
     if given not in words:
@@ -79,17 +100,16 @@ def _one_of(words: tuple[str, ...], given: object, what: str, variable: str) -> 
     return given
 
 
-def _max_size(given: object) -> int | None:
+def _max_size(given: object, there: str | None) -> int | None:
     if given is None:
-        text = os.environ.get(_SIZE_VARIABLE)
-        if not text:
+        if there is None:
             return None
         try:
-            size = bytes_of(text)
+            size = bytes_of(there)
         except ValueError as error:
             raise ValueError(f"{_SIZE_VARIABLE}: {error}") from None
-        if not has_unit(text):
-            raise ValueError(f"{_SIZE_VARIABLE}: {text!r} has no unit; write B, MB, GB or GiB after it")
+        if not has_unit(there):
+            raise ValueError(f"{_SIZE_VARIABLE}: {there!r} has no unit; write B, MB, GB or GiB after it")
         return size
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"max_size must be a whole number of bytes, not {given!r}")

@@ -18,6 +18,7 @@ from checkpoint.journal.values import frame_of, pickle_is_allowed, value_of
 from checkpoint.keys import module_name
 from checkpoint.store.advice import advice_on
 from checkpoint.store.folders import sync_folder
+from checkpoint.unpickling import dill_loads
 
 __all__ = ["LocalStateHandler", "StateHandler", "handler_class", "name_of"]
 
@@ -136,9 +137,7 @@ def _decode(content: bytes) -> Any:
         return value_of(memoryview(bytearray(content)))[0]
     if not pickle_is_allowed():
         raise PermissionError("it is a pickle, and pickles are not allowed here")
-    import dill
-
-    return dill.loads(content)
+    return dill_loads(content)
 
 
 def handler_class(handler: object, named: dict[str, Callable[[Any], StateHandler]]) -> Callable[[Any], StateHandler]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, final
@@ -23,6 +22,7 @@ from checkpoint.errors import name_of
 from checkpoint.events import Observer
 from checkpoint.policy import POLICIES
 from checkpoint.traits import ExecutorTraits, Submits
+from checkpoint.unpickling import loads
 
 __all__ = ["Config", "JsonFirst", "codec_named", "is_selected"]
 
@@ -146,7 +146,7 @@ class JsonFirst:
 
     def decode(self, data: bytes) -> Any:
         """Return the value."""
-        return pickle.loads(data) if data[:1] == b"\x80" else json.loads(data.decode("utf-8", "surrogatepass"))
+        return loads(data) if data[:1] == b"\x80" else json.loads(data.decode("utf-8", "surrogatepass"))
 
 
 _json_first = JsonFirst()

@@ -31,6 +31,7 @@ from checkpoint.keys import encode, snapshot
 from checkpoint.options import TaskSettings
 from checkpoint.reports import RunReport
 from checkpoint.tasks import Task
+from checkpoint.unpickling import dill_loads
 
 __all__ = ["Pipeline", "Stage"]
 
@@ -245,9 +246,7 @@ def _made(func: Callable[..., Any], settings: TaskSettings, constants: Mapping[s
 
 
 def _loaded(data: bytes) -> Stage:
-    import dill
-
-    return _made(*dill.loads(data))
+    return _made(*dill_loads(data))
 
 
 def _imported(module: str, qualname: str, constants: Mapping[str, Any]) -> Stage:

@@ -23,6 +23,7 @@ from checkpoint.fingerprint import Code
 from checkpoint.flows.workflow.errors import ChangedWorkflowError, ConfigError
 from checkpoint.flows.workflow.graph import CURRENT, REGISTRY, Executable, Graph, ParallelGroup
 from checkpoint.flows.workflow.tasks import RetryPolicy, TaskWrapper
+from checkpoint.unpickling import dill_loads
 
 __all__ = ["PYTHON", "Drift", "bind", "code_of", "graph_part", "locate"]
 
@@ -153,9 +154,7 @@ def _node(task_id: str, node: Mapping[str, Any], code: bytes | None, python: str
         return found
     if code is None or python != PYTHON:
         return None
-    import dill
-
-    function, values = dill.loads(code)
+    function, values = dill_loads(code)
     policy = node["retry_policy"]
     task = TaskWrapper(
         task_id, function, retry_policy=None if policy is None else RetryPolicy(**policy), **node["options"]

@@ -30,6 +30,7 @@ from checkpoint.flows.workflow.channel import Channel
 from checkpoint.flows.workflow.ledger import Effects
 from checkpoint.flows.workflow.task_context import TaskExecutionContext
 from checkpoint.flows.workflow.tasks import TaskWrapper
+from checkpoint.unpickling import dill_loads
 
 __all__ = ["call_in_process", "serve"]
 
@@ -183,9 +184,7 @@ def _end_with_parent(life: int) -> None:
 def _run(payload: dict[str, Any], ask: Ask) -> Any:
     bound: dict[str, Any] = {}
     if payload["code"] is not None:
-        import dill
-
-        function, bound = dill.loads(payload["code"])
+        function, bound = dill_loads(payload["code"])
     else:
         task = locate(tuple(payload["place"]))
         if task is None:
