@@ -27,7 +27,7 @@ from checkpoint.origin import origin, record_origin
 from checkpoint.revisions import record_code
 from checkpoint.store import Entry, Epoch, Store, Write, WriteBehind
 from checkpoint.values import changed_files, encoded
-from checkpoint.version import basis_of, edition_of, generation_of, row_of, version_of
+from checkpoint.version import edition_of, generation_of, row_of, version_of
 
 __all__ = ["Batch", "dropped_report"]
 
@@ -146,8 +146,8 @@ class Batch:
                 self._reports[position] = Report(Kind.LACKS, lacking=tuple(inputs.lacking))
                 self._absent.add(job.instance)
                 return None
+            inputs.require(runner)
         task = job.instance.task
-        inputs.basis = basis_of(inputs.versions_above(runner))
         if job.basis is not None and inputs.basis != job.basis:
             self._rows[position] = row_of(job.instance.key, edition_of(self._fingerprint(task), inputs.basis))
         if job.basis is None and not self.begin(position, inputs.basis):
@@ -161,7 +161,7 @@ class Batch:
         instance = self.jobs[position].instance
         task, epoch = instance.task, self._epochs[position]
         self._upstream[position] = runner.upstream()
-        generation, row = generation_of(epoch, inputs.versions_above(runner)), self._rows[position]
+        generation, row = generation_of(epoch, inputs.required), self._rows[position]
         if not are_immutable(instance.values or ()):
             for file in files_in(instance.values):
                 file.check()

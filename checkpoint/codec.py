@@ -155,8 +155,8 @@ def encode(
         call: the call whose result it is; errors show it.
         codec: None for pickle.
         level: zstandard level, or None for no compression.
-        head: a JSON list or object kept beside the value, readable without decoding it; taken after the value was
-            encoded, and left out if it is empty.
+        head: a JSON list or object, or its text, kept beside the value, readable without decoding it; taken after the
+            value was encoded, and left out if it is empty.
 
     Raises:
         UnstorableError: naming the call and the place inside the value.
@@ -165,6 +165,10 @@ def encode(
     Notes:
         Buffers of uncompressed values are not copied: the frame must be written before the value changes.
     """
+    if type(value) in ATOMS and codec is None and level is None:
+        stream_of_atom = pickle.dumps(value, 5)
+        if len(stream_of_atom) < LARGE_BUFFER_BYTES:
+            return _small_frame(stream_of_atom, _head_bytes(head))
     buffers: list[memoryview] = []
     try:
         stream = _streamed(value, buffers) if codec is None else [bytes(memoryview(codec.encode(value)))]
@@ -188,11 +192,26 @@ def encode(
     if level is not None:
         body = _compressed(body, position, level)
         position = sum(map(len, body))
-    head_bytes = b"" if not head else _head_text(head).encode()
-    if len(head_bytes) > _LARGE_HEAD_BYTES:
-        head_bytes = zlib.compress(head_bytes, 1)
+    head_bytes = _head_bytes(head)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
     return _framed(fields, lead_digest, buffers_digest, head_bytes, body)
+
+
+def _small_frame(stream: bytes, head: bytes) -> Frame:
+    """Return what `encode` makes of a small pickle without buffers, in a third of the time."""
+    lead = _PICKLE_TABLE.pack(6, b"pickle", 0, len(stream)) + stream
+    digest = xxhash.xxh3_128_digest(lead)
+    header = _HEADER.pack(_MAGIC, _VERSION, 0, len(head), len(lead), digest, _NO_BUFFERS, b"")[:-8]
+    header += xxhash.xxh3_64_digest(header + head)
+    return Frame([b"".join((header, head, bytes(-(len(header) + len(head)) % _ALIGNMENT), lead))], digest)
+
+
+def _head_bytes(head: Any) -> bytes:
+    if not head:
+        return b""
+    text: str = head if isinstance(head, str) else _head_text(head)
+    encoded = text.encode()
+    return encoded if len(encoded) <= _LARGE_HEAD_BYTES else zlib.compress(encoded, 1)
 
 
 def _framed(
@@ -226,6 +245,9 @@ def _compressed(parts: Sequence[_Bytes], size: int, level: int) -> list[_Bytes]:
 @functools.lru_cache(maxsize=64)
 def _table(name_size: int, count: int) -> struct.Struct:
     return struct.Struct(f"<B{name_size}sIQ{count}Q")
+
+
+_PICKLE_TABLE = _table(len(b"pickle"), 0)
 
 
 def _digest_of(buffers: Sequence[_Bytes]) -> bytes:

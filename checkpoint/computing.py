@@ -41,6 +41,8 @@ logger.addHandler(logging.NullHandler())
 
 #: Observers are told how a run stands at most once in this time.
 _TICK_SECONDS = 0.1
+#: What takes less may be submitted before a worker is free.
+_AHEAD_SECONDS = 0.1
 #: About what reading inputs and keeping a result takes.
 _OVERHEAD_SECONDS = 1e-4
 
@@ -222,8 +224,10 @@ class Computing:
         if len(self._batches) < workers.count:
             return True
         node = self._plan.upcoming()
-        is_short = node is not None and self._expected_seconds(node) < workers.traits.batch_seconds
-        return is_short and len(self._batches) < workers.count + workers.ahead
+        if node is None or len(self._batches) >= workers.count + workers.ahead:
+            return False
+        known = self._verdicts.seconds_per_task.get(self._graph.instances[node].task.name)
+        return known is not None and known < max(_AHEAD_SECONDS, workers.traits.batch_seconds)
 
     def _expected_seconds(self, node: int) -> float:
         """What an instance costs: its runner, and what is done around it; unknown ones are long."""

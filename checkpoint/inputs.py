@@ -21,6 +21,7 @@ from checkpoint.inside import Place, inside
 from checkpoint.store import Store, open_store
 from checkpoint.values import load
 from checkpoint.version import (
+    NO_BASIS,
     address_of,
     basis_of,
     edition_of,
@@ -57,7 +58,9 @@ class Inputs:
     def __init__(self, store: Store, editions: Mapping[bytes, str], made: Mapping[Instance, Made] = _NOTHING) -> None:
         self.values: dict[Instance, Any] = {}
         self.versions: dict[Instance, bytes] = {}
-        self.basis = b""
+        #: Versions of what the runner requires, in its order, and their hash.
+        self.required: list[bytes] = []
+        self.basis = NO_BASIS
         self.lacking: list[tuple[str, str, str]] = []
         #: (task name, row, mark of the version) of what was read or computed here.
         self.upstream: list[tuple[str, str, str]] = []
@@ -66,8 +69,21 @@ class Inputs:
         self._made = made
 
     def load(self, wanted: Sequence[Instance]) -> None:
+        for instance in wanted:
+            if not instance.task.is_stored:
+                self._make(instance)
+            elif instance not in self.versions:
+                self._read(instance)
+
+    def require(self, runner: Runner) -> None:
+        """Note what a runner is computed from, which is loaded."""
+        self.required = self._versions_above(runner)
+        self.basis = basis_of(self.required)
+
+    def _make(self, unstored: Instance) -> None:
+        """Compute an instance that isn't stored, after what it requires."""
         runners: dict[Instance, Runner] = {}
-        pending = list(reversed(wanted))
+        pending = [unstored]
         while pending:
             instance = pending[-1]
             if instance in self.versions:
@@ -112,7 +128,7 @@ class Inputs:
 
     def _compute(self, instance: Instance, runner: Runner) -> None:
         task = instance.task
-        upstream = self.versions_above(runner)
+        upstream = self._versions_above(runner)
         (epoch,) = self._store.epochs(task.name, [instance.key])
         generation, basis = generation_of(epoch, upstream), basis_of(upstream)
         digest = unstored_digest_of(instance, basis)
@@ -129,10 +145,11 @@ class Inputs:
             finally:
                 inside.reset(token)
 
-    def versions_above(self, runner: Runner) -> list[bytes]:
+    def _versions_above(self, runner: Runner) -> list[bytes]:
         return [self.versions[above] for above in runner.upstream()]
 
     def arguments(self, runner: Runner) -> list[Any]:
+        """Return the values that a runner takes."""
         return [with_values(requirement, self.values.__getitem__) for requirement in runner.requirements]
 
 

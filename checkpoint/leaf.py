@@ -15,11 +15,9 @@ from typing import Any
 from checkpoint.graph import Instance
 from checkpoint.store import Entry, Store
 from checkpoint.values import load
-from checkpoint.version import basis_of, edition_of, row_of
+from checkpoint.version import NO_BASIS, edition_of, row_of
 
 __all__ = ["load_leaf"]
-
-_NO_BASIS = basis_of(())
 
 
 def load_leaf(store: Store, instance: Instance) -> tuple[Entry, Any, bytes] | None:
@@ -33,7 +31,7 @@ def load_leaf(store: Store, instance: Instance) -> tuple[Entry, Any, bytes] | No
     if not instance.is_leaf or not task.is_stored or task.defaults_added:
         return None
     fingerprint = task.fingerprint
-    found = load(store, task, row_of(instance.key, edition_of(fingerprint, _NO_BASIS)))
+    found = load(store, task, row_of(instance.key, edition_of(fingerprint, NO_BASIS)))
     if found is None or found[0].has_files:
         return None
-    return found if (found[0].fingerprint, found[0].basis) == (fingerprint, _NO_BASIS) else None
+    return found if (found[0].fingerprint, found[0].basis) == (fingerprint, NO_BASIS) else None

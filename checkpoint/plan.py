@@ -25,12 +25,11 @@ from typing import final
 
 from checkpoint.graph import Graph
 from checkpoint.store import Entry, Epoch
-from checkpoint.version import basis_of, edition_of, generation_of, unstored_digest_of, version_of
+from checkpoint.version import NO_BASIS, basis_of, edition_of, generation_of, unstored_digest_of, version_of
 
 __all__ = ["Plan", "State"]
 
 _FIRST_EPOCH = Epoch(0, 0)
-_NO_BASIS = basis_of(())
 
 
 class State(enum.Enum):
@@ -103,7 +102,7 @@ class Plan:
         if len(upstream) < len(above):
             self._wait(node, [each for each in above if self.versions[each] is None])
             return False
-        basis = basis_of(upstream) if above else _NO_BASIS
+        basis = basis_of(upstream) if above else NO_BASIS
         instance = self._graph.instances[node]
         task = instance.task
         if task.is_stored:
@@ -291,7 +290,7 @@ class Plan:
 
     def basis(self, node: int) -> bytes:
         """Return the hash of the versions that a node is computed from, whose upstream is settled."""
-        return basis_of(self._upstream_versions(node)) if self._graph.upstream[node] else _NO_BASIS
+        return basis_of(self._upstream_versions(node)) if self._graph.upstream[node] else NO_BASIS
 
     def park(self, node: int) -> None:
         """Put a running node aside."""

@@ -79,7 +79,7 @@ class TaskInstance(Instance, Generic[R_co]):
     `instance["k"]` and `instance[0]` are parts of its value, for use in `requires` and `memo`.
     """
 
-    __slots__ = ("_evaluated", "_is_constant", "key", "task", "values")
+    __slots__ = ("_evaluated", "_hash", "_is_constant", "key", "task", "values")
 
     def __init__(self, task: Task[..., R_co], key: str, values: tuple[Any, ...] | None) -> None:
         self.task: Task[..., R_co] = task  # pyright: ignore[reportIncompatibleMethodOverride]  # a slot is faster
@@ -88,6 +88,7 @@ class TaskInstance(Instance, Generic[R_co]):
         #: Whether its arguments certainly cannot change.
         self._is_constant = values is None or keys.IMMUTABLE.issuperset(map(type, values))
         self._evaluated: Runner | None = None
+        self._hash: int | None = None
 
     __iter__ = None  # else Python would count up indices for ever
     __contains__ = None
@@ -101,7 +102,10 @@ class TaskInstance(Instance, Generic[R_co]):
         return self.key == other.key and self.task.name == other.task.name
 
     def __hash__(self) -> int:
-        return hash(self.key) ^ hash(self.task.name)
+        found = self._hash
+        if found is None:
+            found = self._hash = hash(self.key) ^ hash(self.task.name)
+        return found
 
     def __repr__(self) -> str:
         return self.task._describe(self)

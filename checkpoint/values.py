@@ -8,6 +8,7 @@ Next: version.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, TypedDict
 
 from checkpoint import codec
@@ -108,14 +109,22 @@ def encoded(
     """
     task = instance.task
     check_codec(store, task)
-    head: dict[str, Any] = {"upstream": upstream} if upstream else {}
     if type(value) in codec.ATOMS:  # no files
-        return codec.encode(value, instance, codec=task.codec, level=task.level, head=head), False
+        return codec.encode(value, instance, codec=task.codec, level=task.level, head=_text_of(upstream)), False
     from checkpoint import files
 
+    head: dict[str, Any] = {"upstream": upstream} if upstream else {}
     with files.in_folder(lambda: store.directory(task.name, row), head):
         frame = codec.encode(value, instance, codec=task.codec, level=task.level, head=head)
     return frame, "files" in head
+
+
+def _text_of(upstream: Sequence[tuple[str, str, str]]) -> str:
+    """Return the head that tells of upstream alone as JSON, which `json` takes five times as long for."""
+    if not upstream:
+        return ""
+    rows = [f"[{_quoted(task)},{_quoted(row)},{_quoted(mark)}]" for task, row, mark in upstream]
+    return f'{{"upstream":[{",".join(rows)}]}}'
 
 
 def head_of(store: Store, task: str, row: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from checkpoint.graph import Instance
 
 __all__ = [
+    "NO_BASIS",
     "address_of",
     "basis_of",
     "edition_of",
@@ -57,6 +58,10 @@ def version_of(task: str, key: str, generation: bytes, digest: bytes) -> bytes:
 def basis_of(upstream: Iterable[bytes]) -> bytes:
     """Return the hash of upstream versions."""
     return xxhash.xxh3_128_digest(b"".join(upstream))
+
+
+#: Of what requires nothing.
+NO_BASIS = basis_of(())
 
 
 def unstored_digest_of(instance: Instance, basis: bytes) -> bytes:
