@@ -58,7 +58,7 @@ def test_a_seed_gives_the_same_run_again() -> None:
     for _ in range(2):
         workers = SimulatedWorkers(WEATHERS["storm"], 7)
         outcome = simulated(list(layers(make, [20, 20, 20], 7)), current_store(), workers)
-        found.append((workers.now, workers.submissions, workers.calls, [event.kind for event in outcome.events]))
+        found.append((workers.now, workers.submissions, workers.calls, [each.kind for each in outcome.happenings]))
     assert found[0] == found[1]
 
 
