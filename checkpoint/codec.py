@@ -58,6 +58,7 @@ _HEADER = struct.Struct("<4sBBxxIQ16s16s8s")
 _ALIGNMENT = 64
 _NO_BUFFERS = bytes(16)
 _LARGE_HEAD_BYTES = 2048
+_FEW_CHARACTERS = 8 * 1024
 _LARGE_BODY_BYTES = 8 * 1024 * 1024
 _head_text = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -165,10 +166,8 @@ def encode(
     Notes:
         Buffers of uncompressed values are not copied: the frame must be written before the value changes.
     """
-    if type(value) in ATOMS and codec is None and level is None:
-        stream_of_atom = pickle.dumps(value, 5)
-        if len(stream_of_atom) < LARGE_BUFFER_BYTES:
-            return _small_frame(stream_of_atom, _head_bytes(head))
+    if codec is None and level is None and _is_small(value):
+        return _small_frame(pickle.dumps(value, 5), _head_bytes(head))
     buffers: list[memoryview] = []
     try:
         stream = _streamed(value, buffers) if codec is None else [bytes(memoryview(codec.encode(value)))]
@@ -195,6 +194,12 @@ def encode(
     head_bytes = _head_bytes(head)
     fields = (_MAGIC, _VERSION, _COMPRESSED if level is not None else 0, len(head_bytes), position)
     return _framed(fields, lead_digest, buffers_digest, head_bytes, body)
+
+
+def _is_small(value: Any) -> bool:
+    """Tell whether a value certainly has a small pickle without buffers."""
+    kind = type(value)
+    return kind in ATOMS and (kind not in (str, bytes) or len(value) < _FEW_CHARACTERS)
 
 
 def _small_frame(stream: bytes, head: bytes) -> Frame:

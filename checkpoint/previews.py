@@ -13,13 +13,13 @@ from __future__ import annotations
 import functools
 import io
 import json
-import pickle
 from typing import Any, final
 
 from checkpoint import codec, files, texts
 from checkpoint.errors import DamagedEntryError
 from checkpoint.fingerprint.modules import owner_of_module
 from checkpoint.store import Store
+from checkpoint.unpickling import Unpickler
 
 __all__ = ["preview"]
 
@@ -53,7 +53,7 @@ def preview(store: Store, task: str, row: str, width: int) -> str:
         return f"<not readable here: {type(error).__name__}: {error}>"
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """Return what a pickle names, or something that stands in for it."""
         if module == codec.__name__ and name in _BY_VALUE:

@@ -11,6 +11,7 @@ Next: codec.py
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import itertools
@@ -19,35 +20,40 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["dill_loads", "loads"]
+__all__ = ["Unpickler", "dill_loads", "loads"]
 
 
 def loads(data: bytes | memoryview, buffers: Iterable[Any] = ()) -> Any:
     """Do what `pickle.loads` does."""
     if threading.active_count() == 1:
         return pickle.loads(data, buffers=buffers)
-    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
+    return Unpickler(io.BytesIO(data), buffers=buffers).load()
 
 
 def dill_loads(data: bytes) -> Any:
     """Do what `dill.loads` does."""
+    return _dill_unpickler()(io.BytesIO(data)).load()
+
+
+class Unpickler(pickle.Unpickler):
+    """Imports packages before the modules in them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a pickle names."""
+        _import_packages_of(module)
+        return super().find_class(module, name)
+
+
+@functools.cache
+def _dill_unpickler() -> Any:
     import dill
 
-    if threading.active_count() == 1:
-        return dill.loads(data)
-
-    class Unpickler(dill.Unpickler):  # type: ignore[misc]  # dill has no types
+    class DillUnpickler(dill.Unpickler):  # type: ignore[misc]  # dill has no types
         def find_class(self, module: str, name: str) -> Any:
             _import_packages_of(module)
             return super().find_class(module, name)
 
-    return Unpickler(io.BytesIO(data)).load()
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        _import_packages_of(module)
-        return super().find_class(module, name)
+    return DillUnpickler
 
 
 def _import_packages_of(module: str) -> None:

@@ -7,9 +7,10 @@ Next: version.py
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from checkpoint import codec
 from checkpoint.codec import Codec, Frame
@@ -18,6 +19,9 @@ from checkpoint.graph import Instance, TaskInfo
 from checkpoint.store import Entry, Store
 
 __all__ = ["changed_files", "check_codec", "encoded", "head_of", "load"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _ADVICE = 'give the task codec="json" or a codec of its own, or use a store that allows pickles'
 
@@ -61,18 +65,15 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
         if digest != entry.digest:
             raise DamagedEntryError("it is the value of another entry")
         if identity is not None and not is_known:
-            _compared[identity] = None
-            while len(_compared) > _MOST_COMPARED:
-                _compared.pop(next(iter(_compared)), None)
+            _remember(_compared, identity, None, _MOST_COMPARED)
     except DamagedEntryError:
         store.quarantine(task.name, row)
         raise
     except PermissionError as refusal:
         raise StoreError(store.url, f"entry {row} of {task.name} was not read: {refusal}", _ADVICE) from None
     if type(value) in codec.ATOMS and len(frame) <= _SMALL_BYTES:
-        _decoded[task.name, row] = frame.obj, entry, task.codec, store.settings.allows_pickle, value
-        while len(_decoded) > _MOST_DECODED:
-            _decoded.pop(next(iter(_decoded)), None)
+        decoded = frame.obj, entry, task.codec, store.settings.allows_pickle, value
+        _remember(_decoded, (task.name, row), decoded, _MOST_DECODED)
     return entry, value, digest
 
 
@@ -84,6 +85,14 @@ _SMALL_BYTES = 1024
 #: The files of values that this process has compared with their digests, the oldest first.
 _compared: dict[tuple[int, ...], None] = {}
 _MOST_COMPARED = 100_000
+
+
+def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
+    """Add something to a dict that forgets the oldest."""
+    memory[key] = value
+    with contextlib.suppress(KeyError, RuntimeError):  # another thread does the same
+        while len(memory) > most:
+            del memory[next(iter(memory))]
 
 
 class _Options(TypedDict, total=False):

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import checkpoint
+from checkpoint import DamagedEntryWarning, NotCachedError, StoreError, memo, open_store
 
 WAIT_S = 60
 KINDS = ["serial", pytest.param("threads", marks=pytest.mark.stress), "processes"]
@@ -345,6 +346,30 @@ def test_a_value_that_is_cut_or_gone_is_computed_again(change: str, folder: Path
     lines = outcome(damage + "\n" + textwrap.dedent(code), "serial", folder / "store")
     value = f"value {[50_000] * 4}"
     assert lines == [value, value, f"{value} after ['DamagedEntryWarning']", value] * 3
+
+
+def test_what_was_read_before_counts_for_the_same_bytes_alone(store: Path) -> None:
+    """What this process has decoded before does not stand for a row that was damaged, cleared or replaced since."""
+    calls: list[int] = []
+
+    @memo
+    def count(number: int) -> int:
+        calls.append(number)
+        return len(calls)
+
+    assert [1, 1, 1] == [count(7).run() for _ in range(3)]
+    (database,) = store.rglob("cache.db")
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as rows:
+        rows.execute("UPDATE Cache SET value = CAST(zeroblob(length(value)) AS BLOB) WHERE key LIKE '{%'")
+    with pytest.warns(DamagedEntryWarning):
+        assert 2 == count(7).run()
+    assert 2 == count(7).result()
+    count.clear()
+    with pytest.raises(NotCachedError):
+        count(7).result()
+    assert [3, 3] == [count(7).run(), count(7).result()]
+    with open_store(store, allow_pickle=False), pytest.raises(StoreError):
+        count(7).result()
 
 
 @pytest.mark.parametrize("kind", KINDS)
