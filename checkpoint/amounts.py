@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 __all__ = ["bytes_of", "has_unit", "seconds_of"]
 
-_AMOUNT = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?\s*([a-z]*)", re.IGNORECASE)
+_AMOUNT = r"([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?\s*([a-z]*)"
 _SIZES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
@@ -57,7 +57,7 @@ def has_unit(text: str) -> bool:
 
 
 def _read(text: str, units: Mapping[str, float]) -> float | None:
-    found = _AMOUNT.fullmatch(text.strip())
+    found = re.fullmatch(_AMOUNT, text.strip(), re.IGNORECASE)
     if found is None or found[3].lower() not in units:
         return None
     amount = float(found[1] + (found[2] or "")) * units[found[3].lower()]

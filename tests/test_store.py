@@ -586,6 +586,20 @@ for n in range(first, first + 100_000):
 """
 
 
+def test_a_program_that_ends_leaves_no_log(tmp_path: Path) -> None:
+    """All is in the databases, which somebody may copy."""
+    code = f"""
+import sys; sys.path[:0] = {PATHS!r}
+from checkpoint import memo, open_store
+@memo(version="1")
+def double(number): return 2 * number
+with open_store({str(tmp_path)!r}):
+    double(1).run()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert ["cache.db"] == [file.name for file in tmp_path.rglob("cache.db*")]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_killed_writer_leaves_whole_entries(disk: DiskStore) -> None:
     """Ten kills at any moment: all that was acknowledged is there, and nothing is half there. [44]"""

@@ -12,6 +12,7 @@ Next: store/behind.py
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import json
@@ -544,6 +545,14 @@ _opened: dict[tuple[str, Settings], DiskStore] = {}
 def disk_store(root: str, settings: Settings = _DEFAULT) -> DiskStore:
     """Return the store in a folder, the same object each time in a process for the same settings."""
     return _opened.get((root, settings)) or _opened.setdefault((root, settings), DiskStore(root, settings))
+
+
+@atexit.register
+def _close_all() -> None:
+    """Let SQLite put what is in its logs into the databases; newer Pythons end without."""
+    for store in list(_opened.values()):
+        with contextlib.suppress(sqlite3.Error, OSError):
+            store.close()
 
 
 def _reopened(root: str, allows_pickle: bool, is_durable: bool, is_signed: bool, verification: str) -> DiskStore:
