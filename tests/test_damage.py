@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -224,6 +225,22 @@ def test_a_flip_in_a_mapped_array_is_found_by_who_reads_it(verification: Any, tm
                 report = run_report(numbers(100_000), executor="serial")
             assert (1, list(range(100_000))) == (report.computed, report.value.tolist())
             collect(apply=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the pages that are read")
+def test_an_array_is_compared_once_in_a_process(tmp_path: Path) -> None:
+    """What was compared and has not changed since is mapped and not read."""
+    import resource
+
+    run(numbers(5_000_000), executor="serial", store=tmp_path)
+    pages: dict[str, int] = {}
+    for verification in ("once", "always"):
+        with open_store(tmp_path, verify=verification):  # type: ignore[arg-type]
+            numbers(5_000_000).result()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            numbers(5_000_000).result()
+            pages[verification] = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert pages["once"] < pages["always"] / 4
 
 
 def test_arrays_that_are_never_compared_open_at_once(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from checkpoint.codec import Frame
 from checkpoint.store.advice import LOCK_SECONDS
 from checkpoint.store.folders import sync_folder
 
-__all__ = ["FolderCache", "FrameDisk", "Sql", "blank_database"]
+__all__ = ["FolderCache", "FrameDisk", "MappedFile", "Sql", "blank_database"]
 
 _SETTINGS = {
     "eviction_policy": "none",
@@ -40,6 +40,14 @@ _SETTINGS = {
 }
 
 Sql = Callable[..., sqlite3.Cursor]
+
+
+@final
+class MappedFile(mmap.mmap):
+    """A file in memory that knows which one it is."""
+
+    #: Device, number, size and times of the file: another one if it was written since.
+    identity: tuple[int, ...] = ()
 
 
 @final
@@ -99,7 +107,10 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             return value if isinstance(value, bytes) else b""
         descriptor = os.open(f"{self._directory}/{filename}", os.O_RDONLY)
         try:
-            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+            mapped = MappedFile(descriptor, 0, access=mmap.ACCESS_READ)
+            found = os.fstat(descriptor)
+            mapped.identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            return mapped
         except ValueError:  # it is empty
             return b""
         finally:

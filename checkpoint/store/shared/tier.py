@@ -116,8 +116,9 @@ class Tier:
         try:
             yield
         except (sqlite3.Error, diskcache.Timeout, OSError, ValueError) as error:
-            if not self._is_broken:
+            with self._lock:
+                is_known, self._is_broken = self._is_broken, True
+            if not is_known:
                 logging.getLogger("checkpoint").warning(
                     "the local copies of shared results in %r are not used: %s", self._folder, error
                 )
-            self._is_broken = True
