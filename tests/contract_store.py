@@ -94,6 +94,24 @@ def check_the_first_result_stays_where_the_second_yields(store: Store) -> None:
     assert [first.entry] == store.lookup(TASK, [KEY])[KEY]
 
 
+def check_what_yields_may_come_with_what_was_cleared(store: Store) -> None:
+    """One commit drops what was computed before a clear, and what yields to a first result; the rest of it is kept."""
+    store.write(TASK, [write_of("first"), write_of("first", '{"n":3}', "#2")])
+    store.clear(TASK, '{"n":2}')
+    later = [
+        write_of("cleared", '{"n":2}'),
+        write_of("second", number=2),
+        write_of("new", '{"n":3}', "#1", number=2),
+        write_of("second", '{"n":3}', "#2", number=2),
+        write_of("new", '{"n":4}'),
+    ]
+    kept = store.write(TASK, [write._replace(yields=True) for write in later])
+    assert [False, False, True, False, True] == kept
+    rows = (KEY, '{"n":3}#1', '{"n":3}#2', '{"n":4}')
+    assert ["first", "new", "first", "new"] == [value_at(store, row) for row in rows]
+    assert {} == store.lookup(TASK, ['{"n":2}'])
+
+
 def check_what_is_useless_gives_way(store: Store) -> None:
     """What another generation, or files, belong to is replaced by a write that yields; so is what yields to nothing."""
     store.write(TASK, [write_of("before a clear")])

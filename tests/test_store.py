@@ -88,6 +88,7 @@ LATE_ANSWERS = {
     "a_write_of_an_older_epoch_is_dropped",
     "a_write_of_an_older_epoch_of_the_task_is_dropped",
     "the_first_result_stays_where_the_second_yields",
+    "what_yields_may_come_with_what_was_cleared",
 }
 
 

@@ -350,19 +350,17 @@ class DiskStore:
                 kept = [write.epoch == epoch for write, epoch in zip(writes, current, strict=True)]
                 for filename in itertools.compress(written, map(operator.not_, kept)):
                     discard(filename)
-                pending = list(itertools.compress(zip(writes, columns, strict=True), kept))
+                pending = list(itertools.compress(range(len(writes)), kept))
                 while pending:  # once, unless there are several entries of a key: then each sees the one before
-                    group = {write.key: (write, row) for write, row in reversed(pending)}
-                    gone, first = self._make_room(sql, discard, [write for write, _ in group.values()])
+                    group = {writes[position].key: position for position in reversed(pending)}
+                    gone, first = self._make_room(sql, discard, [writes[position] for position in group.values()])
                     superseded += gone
-                    self._open(task)._con.executemany(
-                        _UPSERT, [row for write, row in group.values() if write.row not in first]
-                    )
-                    for position, write in enumerate(writes) if first else ():
-                        if group[write.key][0] is write and (stays := first.get(write.row)) is not None:
-                            kept[position] = stays.digest == write.entry.digest
-                            discard(written[position])
-                    pending = [(write, row) for write, row in pending if group[write.key][0] is not write]
+                    entering = [position for position in group.values() if writes[position].row not in first]
+                    self._open(task)._con.executemany(_UPSERT, [columns[position] for position in entering])
+                    for position in set(group.values()).difference(entering):
+                        kept[position] = first[writes[position].row].digest == writes[position].entry.digest
+                        discard(written[position])
+                    pending = [position for position in pending if group[writes[position].key] != position]
             for other in superseded:
                 shutil.rmtree(self.directory(task, other), ignore_errors=True)
             return kept
