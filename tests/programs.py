@@ -144,10 +144,9 @@ def _is_first(marks: str, name: str) -> bool:
 def _refuse_to_stop(seconds: float) -> None:
     """Run for so long, whatever is raised meanwhile."""
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while (left := end - time.perf_counter()) > 0:
         with contextlib.suppress(BaseException):
-            while time.perf_counter() < end:
-                pass
+            time.sleep(left)
 
 
 @memo(timeout=0.3)
