@@ -8,6 +8,7 @@ Next: reports.py
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,7 @@ def _kept(instance: Instance, options: Mapping[str, Any]) -> tuple[Entry, Any, b
     is_plain = not options or (options.keys() == {"progress"} and options["progress"] is False)
     if not instance.is_leaf or not is_plain or is_inside_runner():
         return None
-    if (logging := sys.modules.get("logging")) is not None and logging.getLogger("checkpoint").isEnabledFor(_INFO):
+    if (logging := sys.modules.get("logging")) is not None and _logger(logging).isEnabledFor(_INFO):
         return None
     store = current_store()
     current_policy()  # what the environment says is checked by every run
@@ -94,6 +95,12 @@ def _kept(instance: Instance, options: Mapping[str, Any]) -> tuple[Entry, Any, b
     if found is not None:
         notices.warn_of_unseen_code(instance.task)
     return found
+
+
+@functools.cache
+def _logger(logging: Any) -> Any:
+    """Return this package's logger, given the module, which few programs have imported so far."""
+    return logging.getLogger("checkpoint")
 
 
 def perform(instances: Any, options: Mapping[str, Any]) -> tuple[Outcome, Any, BaseException | None]:

@@ -312,6 +312,8 @@ class Task(Generic[P, R]):
         self.retries, self.timeout = options.retries, options.timeout
         #: Whether results are kept.
         self.is_stored: bool = options.is_stored
+        #: Parameters that are newer than some results.
+        self.defaults_added = frozenset(options.defaults_added)
         self._is_memo = is_memo
         #: The name under which results are kept.
         self.name: str = options.name or f"{keys.module_name(function.__module__)}.{function.__qualname__}"
@@ -487,11 +489,6 @@ class Task(Generic[P, R]):
         self._has_warned = True
         return True
 
-    @property
-    def defaults_added(self) -> frozenset[str]:
-        """Parameters that are newer than some results."""
-        return frozenset(self._options.defaults_added)
-
     # --- between processes ---
 
     @property
@@ -660,9 +657,15 @@ def run(instances: Any, **options: Unpack[RunOptions]) -> Any:
         Thread-safe. Inside a runner it computes in that same worker, one after the other. Cost of a warm run: about
         10 us per instance of the graph; the values of the given instances are read, no others.
     """
-    from checkpoint.runs import run_values
+    return _runs().run_values(instances, options)
 
-    return run_values(instances, options)
+
+@functools.cache
+def _runs() -> Any:
+    """Return the module that is needed once something runs; to import it each time would take as long as a look-up."""
+    from checkpoint import runs
+
+    return runs
 
 
 def forecast(instances: Any, **options: Unpack[RunOptions]) -> Forecast:

@@ -6,6 +6,7 @@ A new store is tested by `check_store(make_store)`, or by one test for each of `
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hypothesis import settings
@@ -271,6 +272,29 @@ def check_quarantine_is_no_clear(store: Store) -> None:
     store.quarantine(TASK, KEY)
     store.quarantine(TASK, '{"n":3}')
     assert ([Epoch(0, 0)], 2) == (store.epochs(TASK, [KEY]), value_at(store, '{"n":2}'))
+
+
+def check_who_reads_again_and_again_sees_every_change(store: Store) -> None:
+    """What was read before is forgotten once this thread, or another one, has changed it."""
+
+    def write(value: int) -> None:
+        store.write(TASK, [write_of(value, number=value, epoch=store.epochs(TASK, [KEY])[0])])
+
+    changes: list[tuple[Callable[[], None], int | None]] = [
+        (lambda: write(1), 1),
+        (lambda: write(2), 2),
+        (lambda: store.quarantine(TASK, KEY), None),
+        (lambda: write(3), 3),
+        (lambda: store.clear(TASK, KEY), None),
+        (lambda: write(4), 4),
+        (lambda: store.clear(TASK), None),
+    ]
+    with ThreadPoolExecutor(1) as other:
+        for is_elsewhere in (False, True):
+            for change, value in changes:
+                other.submit(change).result() if is_elsewhere else change()
+                found = [store.read(TASK, KEY) for _ in range(4)]
+                assert [value] * 4 == [codec.decode(each[1])[0] if each is not None else None for each in found]
 
 
 def check_tasks_are_told_by_their_names(store: Store) -> None:

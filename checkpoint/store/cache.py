@@ -41,6 +41,8 @@ _SETTINGS = {
 
 Sql = Callable[..., sqlite3.Cursor]
 
+_MOST_KNOWN = 1_000
+
 
 @final
 class MappedFile(mmap.mmap):
@@ -117,8 +119,25 @@ class FrameDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             os.close(descriptor)
 
 
+@final
 class _Connection(sqlite3.Connection):
-    """Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector."""
+    """That of one thread. It knows what it has read before, as long as the database stays as it is.
+
+    Closes itself when its thread ends: DiskCache keeps one for each thread and leaves them to the collector.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        #: Row -> the state of the database before it was last read, and what was found; the oldest first.
+        self.known: dict[str, tuple[object, Any]] = {}
+
+    def state(self) -> tuple[int, int]:
+        """Return what is another pair of numbers after any commit, here or elsewhere; half the cost of a query.
+
+        SQLite counts what other connections commit (`PRAGMA data_version`) and what this one has changed.
+        """
+        ((version,),) = self.execute("PRAGMA data_version")
+        return version, self.total_changes
 
     def __del__(self) -> None:
         with contextlib.suppress(sqlite3.ProgrammingError):  # one that could not be opened can't be closed
@@ -159,6 +178,25 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
         """Return the rows of a query."""
         return self._con.execute(query, parameters).fetchall()
 
+    def recall(self, row: str) -> tuple[object, Any]:
+        """Return a state of the database for `remember`, and what was remembered of a row if it is of that state."""
+        connection = self._con
+        known = connection.known.get(row)
+        if known is None:
+            return None, None
+        try:
+            state = connection.state()
+        except sqlite3.Error:  # reading will tell of it
+            return None, None
+        return state, known[1] if known[0] == state else None
+
+    def remember(self, row: str, state: object, found: Any) -> None:
+        """Keep what was read of a row in a state: it is recalled from the third time on, the first costs nothing."""
+        known = self._con.known
+        known[row] = state, found
+        if len(known) > _MOST_KNOWN:
+            del known[next(iter(known))]
+
     def _identify(self) -> tuple[int, int] | None:
         try:
             found = os.stat(self._database)
@@ -187,12 +225,12 @@ class FolderCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no ty
         return execute
 
     @property
-    def _con(self) -> sqlite3.Connection:
+    def _con(self) -> _Connection:
         local = self._local
         if getattr(local, "pid", None) != os.getpid():
             self.close()
             local.pid = os.getpid()
-        connection: sqlite3.Connection | None = getattr(local, "con", None)
+        connection: _Connection | None = getattr(local, "con", None)
         if connection is None:
             connection = sqlite3.connect(
                 self._database,

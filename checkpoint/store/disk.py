@@ -51,6 +51,8 @@ __all__ = ["DiskStore", "disk_store", "folder_name"]
 _MOST_OPEN = 100
 #: SQLite allows at least this many parameters in a statement.
 _CHUNK = 500
+#: What is read once more while the database stays as it is need not be looked for again up to this size.
+_SMALL_BYTES = 1024
 #: How many rows are read at a time where all are wanted.
 _PAGE = 2_000
 #: No moment of a clear is later than that: such a number is damaged.
@@ -308,6 +310,17 @@ class DiskStore:
         cache = self._existing(task)
         if cache is None:
             return None
+        if isinstance(cache, Reader):
+            return self._read(cache, task, row)
+        found: tuple[Entry, memoryview, bool] | None
+        state, found = cache.recall(row)
+        if found is None:
+            found = self._read(cache, task, row)
+            if found is not None and found[0].size <= _SMALL_BYTES:
+                cache.remember(row, state, found)
+        return found
+
+    def _read(self, cache: FolderCache | Reader, task: str, row: str) -> tuple[Entry, memoryview, bool] | None:
         query = "SELECT tag, mode, filename, value FROM Cache WHERE raw = 1 AND key = ?"
         while found := self._rows(cache, query, (row,)):
             tag, mode, filename, value = found[0]
