@@ -9,19 +9,21 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Mapping
 
 import xxhash
 
 from checkpoint.graph import TaskInfo
 from checkpoint.store import Store
 
-__all__ = ["origin", "origin_of", "record_origin"]
+__all__ = ["facts", "origin", "origin_of", "record_origin"]
 
 _ORIGIN = "origin:"
 
 
 @functools.cache
-def _here() -> tuple[bytes, str]:
+def facts() -> Mapping[str, str]:
+    """Return this process's "host", "platform" and "python"; starts no process, as `platform.platform` does."""
     if sys.platform == "win32":
         import platform
 
@@ -29,8 +31,12 @@ def _here() -> tuple[bytes, str]:
     else:
         system, host, release, _, machine = os.uname()
     version = ".".join(map(str, sys.version_info[:3]))
-    facts = {"host": host, "platform": f"{system}-{release}-{machine}", "python": version}
-    text = json.dumps(facts)
+    return {"host": host, "platform": f"{system}-{release}-{machine}", "python": version}
+
+
+@functools.cache
+def _here() -> tuple[bytes, str]:
+    text = json.dumps(dict(facts()))
     return xxhash.xxh3_64_digest(text.encode()), text
 
 

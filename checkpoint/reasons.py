@@ -18,7 +18,7 @@ from typing import Any, final
 from checkpoint.fingerprint import Change
 from checkpoint.plan import State
 from checkpoint.revival import decode_arguments
-from checkpoint.store import Entry, Epoch, Store
+from checkpoint.store import Entry, Store
 from checkpoint.survey import Survey
 from checkpoint.values import changed_files, head_of
 from checkpoint.version import key_of, mark_of, row_of_entry
@@ -95,8 +95,8 @@ class Explainer:
         self._store = store
         self._found = found
         self._forced = frozenset(forced)
-        self._damaged: dict[str, frozenset[str]] = {}
-        self._epochs: dict[str, dict[str, Epoch]] = {}
+        #: Task name -> key -> why it has no entry, where it isn't just missing.
+        self._gone: dict[str, dict[str, Cue]] = {}
 
     def reason(self, node: int) -> Reason:
         """Return why a node would be computed, or not. Cost: one read for a stale node, else none or one query."""
@@ -134,14 +134,13 @@ class Explainer:
     def cue_of_none(self, node: int) -> Cue:
         """Return why a node has no entry. Cost: two queries for the first node of a task."""
         instance = self._found.graph.instances[node]
-        name, key = instance.task.name, instance.key
-        if name not in self._damaged:
-            self._damaged[name] = frozenset(map(key_of, self._store.damaged(name)))
+        name = instance.task.name
+        if name not in self._gone:
             wanted = [other.key for other in self._found.graph.instances if other.task.name == name]
-            self._epochs[name] = dict(zip(wanted, self._store.epochs(name, wanted), strict=True))
-        if key in self._damaged[name]:
-            return Cue.DAMAGED
-        return Cue.CLEARED if any(self._epochs[name][key]) else Cue.MISSING
+            epochs = self._store.epochs(name, wanted)
+            self._gone[name] = {key: Cue.CLEARED for key, epoch in zip(wanted, epochs, strict=True) if any(epoch)}
+            self._gone[name].update((key_of(row), Cue.DAMAGED) for row in self._store.damaged(name))
+        return self._gone[name].get(instance.key, Cue.MISSING)
 
     def _reason_of_none(self, node: int) -> Reason:
         instance, cue = self._found.graph.instances[node], self.cue_of_none(node)

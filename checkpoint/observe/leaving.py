@@ -54,8 +54,6 @@ def leave(run: Run, raised: BaseException | None, report: Path | None, trace: Pa
     """
     from checkpoint.observe.archive import keep
     from checkpoint.observe.record import record_of
-    from checkpoint.observe.report import report_of
-    from checkpoint.observe.trace import trace_of
 
     record = record_of(run, raised)
     try:
@@ -63,8 +61,12 @@ def leave(run: Run, raised: BaseException | None, report: Path | None, trace: Pa
     except OSError as error:
         logger.warning("the record of this run could not be kept: %s", error)
     if trace is not None:
+        from checkpoint.observe.trace import trace_of
+
         trace.write_text(trace_of(record), encoding="utf-8")
     if report is not None:
+        from checkpoint.observe.report import report_of
+
         report.write_text(report_of(record, history_of(run.store)), encoding="utf-8")
 
 

@@ -8,16 +8,16 @@ Next: observe/archive.py
 from __future__ import annotations
 
 import json
-import platform
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Self, final
+from typing import NamedTuple, Self, final
 
 from checkpoint.engine import Run
 from checkpoint.happenings import EventKind, Happening
 from checkpoint.observe.causes import causes_of
+from checkpoint.origin import facts
 from checkpoint.plan import State
 
 __all__ = ["Bar", "Outcome", "RunRecord", "record_of", "text_of", "timeline"]
@@ -44,8 +44,7 @@ _OUTCOMES = {
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(NamedTuple):
     """One attempt: the instance, when in the run and for how long, in which lane, what came of it."""
 
     node: int
@@ -100,8 +99,7 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return it as text."""
-        columns = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "bars"}
-        columns["bars"] = [[bar.node, bar.start, bar.seconds, bar.lane, bar.kind] for bar in self.bars]
+        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return json.dumps(columns, separators=(",", ":"))
 
     @classmethod
@@ -143,7 +141,7 @@ def record_of(run: Run, error: BaseException | None = None) -> RunRecord:
         began=run.began_at,
         seconds=run.outcome.seconds,
         workers=run.worker_count,
-        place={"host": platform.node(), "platform": platform.platform(), "python": platform.python_version()},
+        place=facts(),
         ended_by=type(error).__name__ if error is not None else "",
         limits=run.surveyed.limits,
         limits_of={name: limits for name, limits in run.surveyed.limits_of.items() if limits},
@@ -182,9 +180,7 @@ def timeline(happenings: Sequence[Happening]) -> tuple[list[str], list[Bar]]:
     for start, _, event in attempts:
         lanes = ends.setdefault(event.place, [])
         lane = next((index for index, end in enumerate(lanes) if end <= start + 1e-3), len(lanes))
-        if lane == len(lanes):
-            lanes.append(0.0)
-        lanes[lane] = start + event.seconds
+        lanes[lane : lane + 1] = [start + event.seconds]
         placed.append((event.place, lane, event))
     names: list[str] = []
     first: dict[str, int] = {}

@@ -299,9 +299,9 @@ class DiskStore:
     def epochs(self, task: str, keys: Sequence[str], *, creates: bool = False) -> list[Epoch]:
         """Return the epoch of each key."""
         cache = self._open(task) if creates else self._existing(task)
-        counts = {}
-        if cache is not None and self._rows(cache, _ANY_EPOCH):
-            counts = dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
+        if cache is None or not self._rows(cache, _ANY_EPOCH):
+            return [Epoch(0, 0)] * len(keys)
+        counts = dict(self._tags(cache, [_EPOCH, *(_EPOCH + key for key in keys)]))
         of_task = counts.get(_EPOCH, 0)
         return [Epoch(of_task, counts.get(_EPOCH + key, 0)) for key in keys]
 
