@@ -134,6 +134,18 @@ def test_short_runs_tell_nothing(store: Path) -> None:
     assert [] == [thread.name for thread in threading.enumerate() if "checkpoint" in thread.name]
 
 
+def test_a_task_that_took_a_moment_is_watched_by_no_other_thread() -> None:
+    """The first time one is there, as nobody knows how long it will take; so it is again after it took longer."""
+
+    @memo
+    def others(pause: float) -> bool:
+        threading.Event().wait(pause)
+        return any(thread.name == "checkpoint-live" for thread in threading.enumerate())
+
+    found = [others(pause).run(executor="serial") for pause in (0.0, 1e-9, 0.02, 2e-9, 3e-9)]
+    assert [True, False, False, True, False] == found
+
+
 def test_what_is_no_such_file_is_left_out(store: Path) -> None:
     """Damaged files, and those of other versions, are no runs."""
     folder = store / "checkpoint" / ".runs"

@@ -1,7 +1,8 @@
 """Pulse: when a run tells how it stands: never in its first second, then at most twice a second.
 
 The thread of the run does it between other things; only where runners keep that thread busy does another one, as a
-process pool may fork while this goes on.
+process pool may fork while this goes on. To start and end that takes as long as to compute and keep something small, so
+a run of nothing but tasks that took a moment the last time does without.
 
 Must not know: what is told.
 
@@ -27,6 +28,10 @@ _FIRST_SECONDS = 1.0
 _SECONDS = 0.5
 #: Where telling takes long, the pause is so many times longer.
 _SHARE = 50
+_MOMENT_SECONDS = 0.01
+
+#: Names of tasks of which this process has computed some, the last time in less than a moment each.
+_quick: set[str] = set()
 
 
 @contextlib.contextmanager
@@ -55,7 +60,7 @@ class _Pulse:
         computing = self._run.computing
         if self._thread is not None or computing is None:
             return
-        if computing.keeps_its_thread:
+        if computing.keeps_its_thread and not self._run.outcome.counts.keys() <= _quick:
             self._thread = threading.Thread(target=self._keep_telling, name="checkpoint-live", daemon=True)
             self._thread.start()
         elif time.monotonic() >= self._due:
@@ -68,6 +73,10 @@ class _Pulse:
             self._thread.join()
         if self._file is not None:
             self._file.close()
+        for name, count in self._run.outcome.counts.items():
+            if count.computed:
+                is_quick = count.seconds < _MOMENT_SECONDS * count.computed
+                (_quick.add if is_quick else _quick.discard)(name)
 
     def _keep_telling(self) -> None:
         while not self._over.wait(max(0.0, self._due - time.monotonic())):
