@@ -39,9 +39,11 @@ __all__ = ["RunOptions", "perform", "roots_of", "run_values", "surroundings"]
 _INFO = 20
 #: Unless a bar is asked for, a run that takes less shows none.
 _BAR_DELAY_SECONDS = 0.3
-#: A shorter run leaves no record unless a report or a trace is asked for, nor does one of more instances.
+#: A shorter run leaves no record unless a report or a trace is asked for, nor does one of more instances, nor one that
+#: went well and took less for each: the record would take more than a twentieth of its time.
 _RECORDED_SECONDS = 1.0
 _MOST_RECORDED = 200_000
+_RECORDED_SECONDS_EACH = 2e-4
 
 
 class RunOptions(TypedDict, total=False):
@@ -161,8 +163,10 @@ def _path(options: Mapping[str, Any], option: str) -> Path | None:
 
 def _is_worth_recording(run: Run) -> bool:
     """Tell whether a run leaves a record unasked: one that computed something, took a while, and is no inner one."""
-    is_long = run.outcome.seconds >= _RECORDED_SECONDS and len(run.surveyed.graph) <= _MOST_RECORDED
-    return is_long and bool(run.outcome.happenings) and not is_inside_runner()
+    outcome, count = run.outcome, len(run.surveyed.graph)
+    is_long = outcome.seconds >= _RECORDED_SECONDS and count <= _MOST_RECORDED
+    is_worth_it = bool(outcome.failures) or outcome.seconds >= _RECORDED_SECONDS_EACH * count
+    return is_long and is_worth_it and bool(outcome.happenings) and not is_inside_runner()
 
 
 def _combined(failures: Mapping[Instance, BaseException], options: Options) -> BaseException | None:

@@ -123,6 +123,17 @@ def test_a_long_run_leaves_its_record(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "naps.nap" in Path("report.html").read_text()
 
 
+def test_a_run_of_many_short_instances_leaves_one_if_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a record would take long beside the run, only what went wrong is worth it."""
+    monkeypatch.setattr("checkpoint.runs._RECORDED_SECONDS", 0.0)
+    run(square(1), executor="serial")
+    monkeypatch.setattr("checkpoint.runs._RECORDED_SECONDS_EACH", 1e9)
+    run(square(2), executor="serial")
+    with pytest.raises(KeyError):
+        run(fail("x"), executor="serial")
+    assert [[fail("x").key], [square(1).key]] == [record.key for record in records()]
+
+
 def test_what_is_computed_again_is_on_record() -> None:
     """Instances that had a result and were computed all the same are named."""
     run([square(1), square(2)], executor="serial")
