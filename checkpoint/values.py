@@ -24,6 +24,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _ADVICE = 'give the task codec="json" or a codec of its own, or use a store that allows pickles'
+_IMPORT_ADVICE = "install what it needs or make it importable; if that is gone for good, clear the result"
 
 
 def check_codec(store: Store, task: TaskInfo) -> None:
@@ -41,7 +42,7 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
 
     Raises:
         DamagedEntryError: its bytes are not what was written; it is set aside.
-        StoreError: it is a pickle, and the store allows none.
+        StoreError: it is a pickle, and the store allows none; or what it needs cannot be imported here.
     """
     try:
         found = store.read(task.name, row)
@@ -66,7 +67,10 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
             raise DamagedEntryError("it is the value of another entry")
         if identity is not None and not is_known:
             _remember(_compared, identity, None, _MOST_COMPARED)
-    except DamagedEntryError:
+    except DamagedEntryError as damage:
+        if isinstance(damage.__cause__, ImportError):  # there is nothing wrong with the entry
+            reason = f"entry {row} of {task.name} cannot be loaded here: {damage.__cause__}"
+            raise StoreError(store.url, reason, _IMPORT_ADVICE) from damage.__cause__
         store.quarantine(task.name, row)
         raise
     except PermissionError as refusal:

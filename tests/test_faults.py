@@ -372,6 +372,37 @@ def test_what_was_read_before_counts_for_the_same_bytes_alone(store: Path) -> No
         count(7).result()
 
 
+SHAPES = """
+@memo(version="1")
+def circle(number):
+    import shapes
+    print("computing", flush=True)
+    return shapes.Circle()
+
+@memo(version="1")
+def radius(circle):
+    return circle.radius
+
+radius.clear()
+attempt(radius(circle(1)))
+attempt(circle(1))
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_imported_here_is_no_damage(kind: str, folder: Path) -> None:
+    """A result that needs a missing module is neither set aside nor computed again: an error names both."""
+    shapes, hidden, store = folder / "shapes.py", folder / "hidden.py", folder / "store"
+    shapes.write_text("class Circle:\n    radius = 3\n\n    def __repr__(self):\n        return 'circle'\n")
+    assert ["computing", "value 3", "value circle"] == outcome(SHAPES, kind, store)
+    shapes.rename(hidden)
+    lines = outcome(SHAPES, kind, store)
+    assert 2 == len(lines)
+    assert all(line.startswith("StoreError") and "No module named 'shapes'" in line for line in lines)
+    hidden.rename(shapes)
+    assert ["value 3", "value circle"] == outcome(SHAPES, kind, store)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_store_that_is_deleted_during_the_run_is_made_again(kind: str, folder: Path) -> None:
     """Wherever a run is when its store goes: the right value or a StoreError, and the next run is whole."""
