@@ -129,21 +129,27 @@ class Verdicts:
         instance = self._graph.instances[node]
         assert report.failure is not None
         is_timeout = report.kind == Kind.TIMED_OUT
-        self._failed_attempts[node] += 1
         error = report.failure.restore()
         is_final = isinstance(error, CheckpointError) and not is_timeout
-        if self._failed_attempts[node] <= instance.task.retries and not is_final and not self.is_stopping:
-            logger.warning(
-                "%r failed (%s: %s), trying again", instance, report.failure.type_name, report.failure.message
-            )
-            self.tell(EventKind.RETRIED, node, report, error)
-            self._plan.again(node)
+        what = f"failed ({report.failure.type_name}: {report.failure.message})"
+        if not is_final and self._retry(node, what, error, report):
             return
         note = f"in {instance!r}"
         if report.place and report.place != f"process {os.getpid()}":
             note += f", computed by {report.place}:\n{report.failure.traceback_text}"
         error.add_note(note)
         self._give_up(node, error, EventKind.TIMED_OUT if is_timeout else EventKind.FAILED, report)
+
+    def _retry(self, node: int, what: str, error: BaseException, report: Report | None = None) -> bool:
+        """Count an attempt that failed; True if there may be another one, for which the node is put back."""
+        instance = self._graph.instances[node]
+        self._failed_attempts[node] += 1
+        if self._failed_attempts[node] > instance.task.retries or self.is_stopping:
+            return False
+        logger.warning("%r %s, trying again", instance, what)
+        self.tell(EventKind.RETRIED, node, report, error)
+        self._plan.again(node)
+        return True
 
     def _give_up(self, node: int, error: BaseException, kind: EventKind, report: Report | None = None) -> None:
         self._give_up_run()
@@ -206,13 +212,8 @@ class Verdicts:
         limit = instance.task.timeout
         if limit is not None and seconds > limit + GRACE_SECONDS:
             timed_out = TaskTimeoutError(repr(instance), limit)
-            self._failed_attempts[node] += 1
-            if self._failed_attempts[node] > instance.task.retries or self.is_stopping:
+            if not self._retry(node, f"did not stop at its timeout of {limit:.3g} s", timed_out):
                 self._give_up(node, timed_out, EventKind.TIMED_OUT)
-            else:
-                logger.warning("%r did not stop at its timeout of %.3g s, trying again", instance, limit)
-                self.tell(EventKind.RETRIED, node, None, timed_out)
-                self._plan.again(node)
             return
         self.lost_attempts[node] += attempts
         if self.lost_attempts[node] > MOST_LOST:
