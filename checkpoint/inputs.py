@@ -99,8 +99,8 @@ class Inputs:
                     self._compute(instance, runner)
 
     def _read(self, instance: Instance) -> None:
-        task, address = instance.task, address_of(instance.task.name, instance.key)
-        edition, made = self._editions.get(address), self._made.get(instance)
+        task, made = instance.task, self._made.get(instance)
+        edition = self._editions.get(address_of(task.name, instance.key)) if self._editions else None
         row = made.row if made is not None and edition is None else row_of(instance.key, edition or "")
         if made is not None and made.row == row and made.value is not ENCODED:
             self.values[instance] = made.value
