@@ -8,9 +8,10 @@ Next: version.py
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Sequence
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 from checkpoint import codec
 from checkpoint.codec import Codec, Frame
@@ -54,15 +55,20 @@ def load(store: Store, task: TaskInfo, row: str) -> tuple[Entry, Any, bytes] | N
             return entry, known[4], entry.digest
         identity, verification = getattr(frame.obj, "identity", None), store.settings.verification
         is_known = verification == "never" or (verification == "once" and identity in _compared)
-        options: _Options = {"codec": task.codec, "is_mapped": is_mapped and is_known}
-        options["allows_pickle"] = store.settings.allows_pickle
+        decode = functools.partial(
+            codec.decode,
+            frame,
+            codec=task.codec,
+            is_mapped=is_mapped and is_known,
+            allows_pickle=store.settings.allows_pickle,
+        )
         if entry.has_files:
             from checkpoint import files
 
             with files.in_folder(lambda: store.directory(task.name, row)):
-                value, digest = codec.decode(frame, **options)
+                value, digest = decode()
         else:
-            value, digest = codec.decode(frame, **options)
+            value, digest = decode()
         if digest != entry.digest:
             raise DamagedEntryError("it is the value of another entry")
         if identity is not None and not is_known:
@@ -97,12 +103,6 @@ def _remember(memory: dict[K, V], key: K, value: V, most: int) -> None:
     with contextlib.suppress(KeyError, RuntimeError):  # another thread does the same
         while len(memory) > most:
             del memory[next(iter(memory))]
-
-
-class _Options(TypedDict, total=False):
-    codec: Codec | None
-    is_mapped: bool
-    allows_pickle: bool
 
 
 def encoded(
