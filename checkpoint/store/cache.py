@@ -41,7 +41,8 @@ _SETTINGS = {
 
 Sql = Callable[..., sqlite3.Cursor]
 
-_MOST_KNOWN = 1_000
+#: Of a kilobyte each at most, for each thread and task.
+_MOST_KNOWN = 200
 
 
 @final
