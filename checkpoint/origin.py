@@ -36,7 +36,7 @@ def facts() -> Mapping[str, str]:
 
 @functools.cache
 def _here() -> tuple[bytes, str]:
-    text = json.dumps(dict(facts()))
+    text = json.dumps(facts())
     return xxhash.xxh3_64_digest(text.encode()), text
 
 

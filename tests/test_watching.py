@@ -134,16 +134,17 @@ def test_short_runs_tell_nothing(store: Path) -> None:
     assert [] == [thread.name for thread in threading.enumerate() if "checkpoint" in thread.name]
 
 
-def test_a_task_that_took_a_moment_is_watched_by_no_other_thread() -> None:
+def test_a_task_that_took_a_moment_is_watched_by_no_other_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first time one is there, as nobody knows how long it will take; so it is again after it took longer."""
 
     @memo
-    def others(pause: float) -> bool:
-        threading.Event().wait(pause)
+    def is_watched(number: int) -> bool:
         return any(thread.name == "checkpoint-live" for thread in threading.enumerate())
 
-    found = [others(pause).run(executor="serial") for pause in (0.0, 1e-9, 0.02, 2e-9, 3e-9)]
-    assert [True, False, False, True, False] == found
+    monkeypatch.setattr("checkpoint.observe.pulse._MOMENT_SECONDS", 1e9)
+    assert [True, False, False] == [is_watched(number).run(executor="serial") for number in range(3)]
+    monkeypatch.setattr("checkpoint.observe.pulse._MOMENT_SECONDS", 0.0)
+    assert [False, True, True] == [is_watched(number).run(executor="serial") for number in range(3, 6)]
 
 
 def test_what_is_no_such_file_is_left_out(store: Path) -> None:
